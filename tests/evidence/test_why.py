@@ -18,6 +18,7 @@ from tidemill.evidence.delivery_links import EvidenceLink
 from tidemill.evidence.identify import identify
 from tidemill.evidence.lineage import trace_lineage
 from tidemill.evidence.why import trace_evidence
+from tidemill.ledger.decisions import Decision, record_decision
 
 
 @pytest.fixture
@@ -102,6 +103,25 @@ def test_a_prediction_leads_back_to_the_verdict_that_triggered_its_training(mill
     assert chain[3].id == "r1", "the route at the time of the prediction"
     assert chain[4].id == run.id
     assert chain[-1].text == "age of late/0: fail → retrain: too old"
+
+
+def test_a_prediction_has_the_decisions_before_it_and_its_release_has_all(mill: Mill) -> None:
+    create_release(mill)
+    clock = mill.session.clock
+
+    def decide(actor: str, action: str) -> None:
+        decision = Decision(action=action, subject="late/1", reason="numbers")
+        record_decision(mill.books, clock, decision, actor=actor, environment="test")
+
+    decide("policy", "promoted")
+    prediction = add_prediction(mill, 1, "champion")
+    clock.advance(NOON + timedelta(days=2))  # type: ignore[attr-defined]
+    decide("ada", "rolled back to")
+    texts = {
+        name: [link.text for link in trace(mill, name) if link.kind == "decision"] for name in (prediction, "late/1")
+    }
+    before = "policy promoted late/1: numbers"
+    assert texts == {prediction: [before], "late/1": [before, "ada rolled back to late/1: numbers"]}
 
 
 @pytest.mark.parametrize("by", ["id", "row"])

@@ -11,10 +11,9 @@ from pathlib import Path
 
 from tidemill.core.machine import MachineFacts
 from tidemill.delivery.folder import DeploymentFolder
-from tidemill.delivery.target import Observation, OpenRuntime, Workload, fill_variables
-from tidemill.errors import ConfigurationError, TidemillError
+from tidemill.delivery.target import Observation, OpenRuntime, Workload, fill_variables, find_key_variable
+from tidemill.errors import TidemillError
 from tidemill.faults import maybe_crash
-from tidemill.host.key_files import KEY_VARIABLE, find_key_file
 from tidemill.host.machine import read_machine
 from tidemill.host.programs import OUTLIVING
 
@@ -48,7 +47,7 @@ class LocalTarget:
                         *workload.options,
                     ],
                     cwd=files.project,
-                    env=_inherit() | _find_key(workload) | OUTLIVING | fill_variables(workload) | own,
+                    env=_inherit() | find_key_variable(workload) | OUTLIVING | fill_variables(workload) | own,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -107,14 +106,6 @@ def _inherit() -> dict[str, str]:
     """Return the environment variables that a deployed process inherits: not those of the run that starts it."""
     own = ("TIDEMILL_PROJECT", "TIDEMILL_BUILD", "TIDEMILL_DATA", "TIDEMILL_PAGES")
     return {name: value for name, value in os.environ.items() if name not in own}
-
-
-def _find_key(workload: Workload) -> dict[str, str]:
-    """Return the variable that names the file of the private key: its path can be relative to another folder."""
-    with suppress(ConfigurationError):  # a text that the process inherits
-        if key := find_key_file(workload.signing_key, workload.project_folder):
-            return {KEY_VARIABLE: str(key)}
-    return {}
 
 
 def limit_memory(megabytes: int | None) -> Callable[[], None] | None:

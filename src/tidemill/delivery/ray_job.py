@@ -23,6 +23,7 @@ from tidemill.delivery.target import (
     Runtime,
     Workload,
     fill_variables,
+    find_key_variable,
 )
 from tidemill.errors import TidemillError
 from tidemill.faults import maybe_crash
@@ -73,10 +74,14 @@ class RayTarget:
             if job is not None:
                 self._call("DELETE", f"/api/jobs/{name}")
             (folder.folder / "process.json").unlink(missing_ok=True)
-            variables = fill_variables(workload) | {
-                "TIDEMILL_PROJECT": str(files.project),
-                "RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_SECONDS),
-            }
+            variables = (
+                find_key_variable(workload)
+                | fill_variables(workload)
+                | {
+                    "TIDEMILL_PROJECT": str(files.project),
+                    "RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_SECONDS),
+                }
+            )
             self._call(
                 "POST",
                 "/api/jobs/",

@@ -1,6 +1,7 @@
 """Target: where the builds of an environment run. A target is a plug; its conformance suite is `testing/targets.py`."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -9,6 +10,8 @@ from msgspec import Struct
 from tidemill.core.environment import Environment
 from tidemill.core.machine import MachineFacts
 from tidemill.credentials import fill_secrets
+from tidemill.errors import ConfigurationError
+from tidemill.host.key_files import KEY_VARIABLE, find_key_file
 
 ProcessState = Literal["absent", "starting", "ready", "public"]
 """`ready`: it answers on a private address; `public`: it answers on the address of the environment."""
@@ -97,6 +100,14 @@ def fill_variables(workload: Workload) -> dict[str, str]:
     what = f"[environments.{workload.environment}.variables]"
     own = {name: fill_secrets(text, what) for name, text in workload.settings.variables.items()}
     return {**workload.variables, **own}
+
+
+def find_key_variable(workload: Workload) -> dict[str, str]:
+    """Return the variable that names the file of the private key: its path can be relative to another folder."""
+    with suppress(ConfigurationError):  # a text that the process inherits
+        if key := find_key_file(workload.signing_key, workload.project_folder):
+            return {KEY_VARIABLE: str(key)}
+    return {}
 
 
 class Observation(Struct, frozen=True, kw_only=True):

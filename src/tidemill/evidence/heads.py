@@ -172,7 +172,12 @@ def export_from_settings(
             return None
         file = Path(folder) / f"{project}-{last.number:08d}.json"
         if not file.exists():
-            write_head(sign_head(last, project, clock.now(), Path(key), workspace), file)
+            signed = sign_head(last, project, clock.now(), Path(key), workspace)
+            try:
+                write_head(signed, file)
+            except InputError:
+                if not file.exists():  # else another process exported it meanwhile
+                    raise
         return file
     except TidemillError as error:
         warn(f"the decision is in force, but the head of the audit log was not exported: {error}")

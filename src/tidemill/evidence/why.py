@@ -114,7 +114,10 @@ def _link_artifact(books: BooksReader, digest: str) -> list[EvidenceLink]:
 
 
 def _link_release(books: BooksReader, environment: str, label: str, at: datetime | None = None) -> list[EvidenceLink]:
-    """Return links for a release, its routes and its run; if `at` is a time, only the route at that time."""
+    """Return links for a release, its routes, decisions and its run.
+
+    If `at` is a time: only the route at that time, and the decisions before it.
+    """
     release = find_release(books, label)
     scores = ", ".join(f"{k} {format_number(v)}" for k, v in release.metrics.items() if k.startswith("test_"))
     links = [
@@ -136,6 +139,7 @@ def _link_release(books: BooksReader, environment: str, label: str, at: datetime
     links += [
         EvidenceLink("decision", entry.id, f"{entry.actor} {entry.action} {label}: {entry.reason or 'no reason'}")
         for entry in books.audit.find(subject=label, limit=_MAX_RECORDS)
+        if at is None or entry.time <= at
     ]
     if not release.run:
         return links
