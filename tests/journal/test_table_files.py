@@ -152,3 +152,26 @@ def test_compaction_and_erasure_leave_only_files_with_checksums(tmp_path: Path) 
     table = opened._open("flights")
     assert table is not None
     assert all(uri.rpartition("/")[2] in recorded for uri in table.file_uris())
+
+
+@pytest.mark.parametrize("rewrite", ["erase", "widen", "compact"])
+def test_damaged_rows_are_never_written_again_under_a_new_checksum(tmp_path: Path, rewrite: str) -> None:
+    tables = DeltaTables(str(tmp_path))
+    for day in range(48 if rewrite == "compact" else 3):
+        tables.append("flights", f"day {day}", pl.DataFrame({"delay": [day]}))
+    file = sorted((tmp_path / "flights").glob("*.parquet"))[1]
+    whole = file.read_bytes()
+    content = bytearray(whole)
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+    opened = DeltaTables(str(tmp_path))
+    with pytest.raises(Corrupt, match=file.name):
+        if rewrite == "erase":
+            opened.erase("flights", lambda rows: rows["delay"] == 2)
+        elif rewrite == "widen":
+            opened.append("flights", "wider", pl.DataFrame({"delay": [2.5]}))
+        else:
+            opened.append("flights", "day 48", pl.DataFrame({"delay": [48]}))
+            opened.append("flights", "day 49", pl.DataFrame({"delay": [49]}))
+    assert opened.put_back(f"flights/{file.name}", whole)
+    assert list(opened.check()) == []

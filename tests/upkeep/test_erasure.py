@@ -19,7 +19,7 @@ from tidemill.core.policy import Inputs, ModelPolicy, Policy, Problem
 from tidemill.core.release import Release
 from tidemill.core.source import Source
 from tidemill.data.source import FileSources
-from tidemill.errors import Conflict, InputError, NotFound
+from tidemill.errors import Conflict, Corrupt, InputError, NotFound
 from tidemill.upkeep.erasure import Eraser, Erasure, parse_person
 from tidemill.upkeep.lock import upkeep
 
@@ -166,6 +166,34 @@ def test_a_persons_rows_leave_everything_and_nobody_elses_do(shop: Shop) -> None
     assert {one.collected for one in collected} == {NOW}
     assert sorted(Path(path).name for path in done.sources) == ["a.csv", "b.csv"]
     assert done.releases == ("late/2",)
+
+
+@pytest.mark.parametrize("is_dry", [True, False])
+@pytest.mark.parametrize("store", ["journal", "online"])
+def test_a_damaged_file_that_could_not_be_searched_is_named(shop: Shop, store: str, is_dry: bool) -> None:
+    state = shop.workspace.state_folder
+    file = sorted((state / "journal").rglob("*.arrow"))[0] if store == "journal" else state / "online.db"
+    content = bytearray(file.read_bytes())
+    if store == "journal":
+        content[len(content) // 2] ^= 4
+    else:
+        content[:100] = bytes(100)
+        for name in ("online.db-wal", "online.db-shm"):
+            (state / name).unlink(missing_ok=True)
+    file.write_bytes(content)
+    opened = Shop(shop.folder)
+    done = opened.erase("customer_id=7", dry_run=is_dry)
+    assert [name for name in done.unread if file.name in name and name.startswith(f"production {store}")], done.unread
+    assert done.rows["test journal predictions/late"] == 2, "the other files are searched"
+
+
+def test_a_damaged_table_is_not_rewritten_by_an_erasure(shop: Shop) -> None:
+    file = sorted((shop.workspace.state_folder / "tables" / "orders").glob("*.parquet"))[0]
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+    with pytest.raises(Corrupt, match=file.name):
+        Shop(shop.folder).erase("customer_id=7")
 
 
 def test_it_is_recorded_without_the_key(shop: Shop) -> None:

@@ -142,7 +142,9 @@ def erase(
     for path, count in done.sources.items():
         output.out.print(f"change this source yourself: {path} contains {count} such rows")
     for path in done.unread:
-        output.out.print(f"check this source yourself: {path} cannot be read")
+        output.out.print(
+            f"not searched, because it cannot be read: {path}; mend it (`tidemill doctor`), then erase again"
+        )
     if done.releases:
         output.out.print(f"releases that may have been trained on them: {', '.join(done.releases)}")
     output.err.print("earlier backups still contain the rows")

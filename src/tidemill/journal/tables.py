@@ -256,6 +256,7 @@ class DeltaTables:
             wider = wider_types(table_rows.collect_schema(), frame)
             if wider or find_earlier_names(field.name for field in existing.schema().fields):
                 # Delta would convert 2.5 to 2 silently, so a new version of the table gets the wider types.
+                self._require_intact(table, existing)
                 rows = pl.concat([widen(frame, wider), widen(table_rows.collect(), wider)], how="diagonal_relaxed")
                 write_deltalake(
                     existing, rows, mode="overwrite", schema_mode="overwrite", commit_properties=commit_properties
@@ -275,6 +276,7 @@ class DeltaTables:
         written = self._open(table)
         assert written is not None
         if written.version() % _COMPACT_EVERY == _COMPACT_EVERY - 1:
+            self._require_intact(table, written)  # the compacted file would get a checksum of the damaged rows
             with suppress(CommitFailedError):  # another process compacts it
                 written.optimize.compact()
         self._record(table, written)
@@ -306,6 +308,7 @@ class DeltaTables:
             existing = self._open(table)
             if existing is None:
                 return 0
+            self._require_intact(table, existing)
             rows = pl.scan_delta(existing).collect()
             marked = matches(rows).fill_null(value=False)
             count = int(marked.sum())
