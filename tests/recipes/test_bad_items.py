@@ -74,6 +74,28 @@ def write_workbook(file: Path) -> None:
         archive.writestr("xl/worksheets/sheet1.xml", b"<row/>" * 10_000_000)
 
 
+def write_distant_cells(file: Path) -> None:
+    """Write a workbook of 2 KB with cells in two corners of the largest sheet: its table has 17 billion cells."""
+    office = "http://schemas.openxmlformats.org"
+    kind, package = f"{office}/officeDocument/2006/relationships", f"{office}/package/2006"
+    main, form = f"{office}/spreadsheetml/2006/main", "application/vnd.openxmlformats-officedocument.spreadsheetml"
+    cells = '<row r="1"><c r="A1"><v>1</v></c></row><row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'
+    relation = f'<Relationships xmlns="{package}/relationships"><Relationship Id="rId1" Type="{kind}/'
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{package}/content-types"><Default Extension="rels" ContentType='
+        '"application/vnd.openxmlformats-package.relationships+xml"/>'
+        f'<Override PartName="/xl/workbook.xml" ContentType="{form}.sheet.main+xml"/></Types>',
+        "_rels/.rels": f'{relation}officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{kind}"><sheets>'
+        '<sheet name="S" sheetId="1" r:id="rId1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'{relation}worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{main}"><sheetData>{cells}</sheetData></worksheet>',
+    }
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+
+
 def write_no_permission(file: Path) -> None:
     file.write_text("id,x\n")
     file.chmod(0)
@@ -96,6 +118,19 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "b-deep.json": (lambda file: file.write_text('[{"id": 1, "x": ' + "[" * 100_000 + "]" * 100_000 + "}]"), "deep"),
     "b-deep.jsonl": (lambda file: file.write_text('{"id": 1, "x": ' + '{"a":' * 5_000 + "1" + "}" * 5_001), "deep"),
     "b-book.xlsx": (write_workbook, "without compression"),
+    "b-distant.xlsx": (write_distant_cells, "needs more than 100 MB of memory"),
+    "b-short.csv": (
+        lambda file: file.write_text(",".join(f"c{n}" for n in range(9_999)) + "\n" + "1\n" * 20_000),
+        "line 2 of",
+    ),
+    "b-names.jsonl": (
+        lambda file: file.write_text("".join(f'{{"k{n}": 1}}\n' for n in range(5_000))),
+        "rows of 5,000 values",
+    ),
+    "b-names.json": (
+        lambda file: file.write_text("[" + ",".join(f'{{"a": {{"k{n}": 1}}}}' for n in range(5_000)) + "]"),
+        "rows of 5,001 values",
+    ),
     "b-cut.parquet": (lambda file: file.write_bytes(b"PAR1" + b"\0" * 100), "cannot be read"),
     "b-footer.parquet": (
         lambda file: file.write_bytes(b"PAR1" + b"\0\xff\xff\xff\x7fPAR1"),

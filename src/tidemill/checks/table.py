@@ -347,8 +347,9 @@ def describe_fault(frame: pl.DataFrame, schema: Schema, fault: TableFault) -> di
     rows: list[dict[str, str]] = []
     if fault.rows:
         first = [*schema.key, *fault.column.split(", ")]
-        names, present = dict.fromkeys((*first, *frame.columns)), set(frame.columns)
-        shown = [name for name in names if name in present and not is_internal(name)][:_SHOWN_COLUMNS]
+        columns = frame.columns
+        few = dict.fromkeys((*first, *columns[: 2 * _SHOWN_COLUMNS]))  # of many: each of them may have a fault
+        shown = [name for name in few if name in columns and not is_internal(name)][:_SHOWN_COLUMNS]
         numbers = range(frame.height) if fault.bad is None else fault.bad.arg_true().to_list()
         rows = [
             {"row" if "row" not in shown else f"{PREFIX}row": str(number)}

@@ -10,13 +10,21 @@ from tidemill.core.columns import require_usable_names
 from tidemill.core.dialect import Dialect
 from tidemill.core.schema import ColumnType
 from tidemill.data.arrow_types import explain_parquet
-from tidemill.data.reading.bounds import Bounds, require_parquet, require_shallow, require_text, require_workbook
+from tidemill.data.reading.bounds import (
+    Bounds,
+    require_json_cells,
+    require_parquet,
+    require_shallow,
+    require_text,
+    require_workbook,
+)
 from tidemill.data.reading.content import find_compression, read_content, split_suffix
 from tidemill.data.reading.delimited import name_columns, parse_delimited
 from tidemill.data.reading.encodings import to_utf8
 from tidemill.data.reading.json_rows import parse_json
 from tidemill.data.reading.layout import find_default_separator
 from tidemill.data.reading.values import type_columns, type_typed_columns
+from tidemill.data.reading.workbook_child import parse_in_child
 from tidemill.data.reading.workbooks import parse_workbook
 from tidemill.data.storable import to_storable
 from tidemill.errors import DataError, Unreadable
@@ -115,7 +123,7 @@ def parse_table(
             if bounds is not None:
                 require_text(len(content), content.count(b"\n"), bounds, name)
             separator = dialect.separator or find_default_separator(split_suffix(name))
-            frame = parse_delimited(content, separator, name, dialect)
+            frame = parse_delimited(content, separator, name, dialect, bounds=bounds)
         else:
             frame = read_typed(source, name, kind, dialect, bounds)
         require_usable_names(frame.columns, name)
@@ -160,11 +168,13 @@ def read_typed(
     if kind == "xlsx":
         if bounds is not None:
             require_workbook(content, bounds, name)
+            return parse_in_child(content, name, bounds)
         return parse_workbook(content, name)
     content = to_utf8(content, dialect.encoding, name)
     require_shallow(content, name)
     if bounds is not None:
         require_text(len(content), content.count(b"\n") if kind == "jsonl" else 0, bounds, name)
+        require_json_cells(content, content.count(b"{") if kind == "json" else content.count(b"\n") + 1, bounds, name)
     return parse_json(content, name, lines=kind == "jsonl")
 
 

@@ -3,6 +3,7 @@
 A small file can have many rows (equal values in Parquet), many bytes (a compressed one) or many columns.
 """
 
+import re
 import zipfile
 from io import BytesIO
 
@@ -19,7 +20,9 @@ _MOST_FOOTER = 32 * _MB
 _PER_FOOTER_BYTE = 200
 # How many bytes of memory one byte of a text, and one value, need until the rows are in the table.
 _PER_TEXT_BYTE, _PER_VALUE = 6, 32
+_PER_CELL, _PER_SPARSE_CELL = 16, 128
 _BLOCK = 1 << 22
+_JSON_NAME = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:')
 
 
 class Bounds(Struct, frozen=True):
@@ -46,6 +49,15 @@ class Bounds(Struct, frozen=True):
         return TooLarge(
             f"{name} has more than {self.rows:,} rows, the most that a file of source {self.source!r} may have",
             f"split the file, or set max_rows to its number of rows under [sources.{self.source}] in tidemill.toml",
+        )
+
+    def explain_sheet(self, name: str) -> TooMuchMemory:
+        """Return the error for a workbook that a process with this memory could not read."""
+        return TooMuchMemory(
+            f"{name} needs more than {self.memory_mb:,} MB of memory, the most that a file of source {self.source!r} "
+            "may need: its sheets have many cells, or cells that are far apart",
+            "save the sheet with the table as CSV or Parquet, or set a larger max_memory_mb under "
+            f"[sources.{self.source}] in tidemill.toml",
         )
 
     def explain_memory(self, name: str, needed: int, what: str) -> TooMuchMemory:
@@ -83,6 +95,24 @@ def require_text(size: int, rows: int, bounds: Bounds, name: str) -> None:
         raise bounds.explain_memory(name, size * _PER_TEXT_BYTE, f"has {size:,} bytes of text")
     if rows > bounds.rows:
         raise bounds.explain_rows(name, rows)
+
+
+def require_cells(rows: int, columns: int, bounds: Bounds, name: str, *, per_cell: int = _PER_CELL) -> None:
+    """Raise `TooMuchMemory` if a table of so many rows and columns is beyond the bounds, also if it is nearly empty."""
+    needed = rows * columns * per_cell
+    if needed > bounds.memory_mb * _MB:
+        raise bounds.explain_memory(name, needed, f"has {rows:,} rows of {columns:,} values")
+
+
+def require_json_cells(content: bytes, rows: int, bounds: Bounds, name: str) -> None:
+    """Raise an error if records have so many different names that their table, which has all, is beyond the bounds."""
+    values = content.count(b":")
+    if values * rows * _PER_SPARSE_CELL <= bounds.memory_mb * _MB:
+        return
+    names = {match[1] for match in _JSON_NAME.finditer(content)}
+    require_columns(len(names), name)
+    if values < rows * len(names) // 2:  # otherwise the size of the text shows the memory
+        require_cells(rows, len(names), bounds, name, per_cell=_PER_SPARSE_CELL)
 
 
 def require_parquet(source: BytesIO, bounds: Bounds, name: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.core.dialect import Dialect
-from tidemill.data.reading.bounds import require_columns
+from tidemill.data.reading.bounds import Bounds, require_cells, require_columns
 from tidemill.data.reading.layout import (
     SEPARATORS,
     detect_separator,
@@ -21,7 +21,7 @@ from tidemill.data.reading.layout import (
     normalize_line_ends,
     skip_first_lines,
 )
-from tidemill.errors import Unreadable
+from tidemill.errors import TooMuchMemory, Unreadable
 
 _CHUNK = 1 << 24
 _CERTAIN = 0.9
@@ -30,7 +30,13 @@ _PLAIN = Dialect()
 
 
 def parse_delimited(
-    content: bytes, separator: str, name: str, dialect: Dialect = _PLAIN, *, lines_before: int = 0
+    content: bytes,
+    separator: str,
+    name: str,
+    dialect: Dialect = _PLAIN,
+    *,
+    lines_before: int = 0,
+    bounds: Bounds | None = None,
 ) -> pl.DataFrame:
     """Return the rows as columns of text, null where a value is empty; the dialect has the layout of the file.
 
@@ -61,6 +67,8 @@ def parse_delimited(
     if dialect.trim:
         header = [column.strip() for column in header]
     names = name_columns(header, name)
+    if bounds is not None:
+        _require_cells(content, separator, len(header), bounds, name, before)
     try:
         frame = pl.read_csv(content, separator=separator, infer_schema=False, glob=False)
     except pl.exceptions.NoDataError:
@@ -214,6 +222,19 @@ def _drop_empty_lines(frame: pl.DataFrame, content: bytes, separator: str, name:
     kept = np.ones(frame.height, dtype=bool)
     kept[[row - first - 1 for row in blank if row - first - 1 < frame.height]] = False
     return frame.filter(pl.Series(kept))
+
+
+def _require_cells(content: bytes, separator: str, width: int, bounds: Bounds, name: str, before: int) -> None:
+    """Raise if the table is beyond the bounds: Polars completes short rows, so that few bytes become many values."""
+    try:
+        require_cells(content.count(b"\n") + 1, width, bounds, name)
+    except TooMuchMemory:
+        starts, counts = _count_separators(content, separator)
+        short = (int(row) for row in np.flatnonzero(counts < width - 1) if not _is_blank(content, starts, int(row)))
+        if (row := next(short, None)) is not None:
+            line = content.count(b"\n", 0, int(starts[row])) + 1 + before
+            raise _ragged(content, separator, name, line, int(counts[row]) + 1, width) from None
+        require_cells(len(starts) - 1, width, bounds, name)
 
 
 def _is_blank(content: bytes, starts: "np.ndarray[tuple[int], np.dtype[np.int64]]", row: int) -> bool:

@@ -15,7 +15,7 @@ from tidemill.core.columns import require_usable_names
 from tidemill.core.dialect import Dialect
 from tidemill.core.schema import ColumnType
 from tidemill.data.reading.blocks import iterate_blocks
-from tidemill.data.reading.bounds import Bounds, require_columns, require_shallow
+from tidemill.data.reading.bounds import Bounds, require_cells, require_columns, require_json_cells, require_shallow
 from tidemill.data.reading.content import split_suffix
 from tidemill.data.reading.delimited import parse_delimited
 from tidemill.data.reading.encodings import find_mark, to_utf8
@@ -46,6 +46,7 @@ class PartReader(Struct, frozen=True, kw_only=True):
     def iterate(self) -> Iterator[pl.DataFrame]:
         """Yield the parts in their order, as the whole file would be read."""
         for frame in _iterate_raw(self.path, self.form, self.dialect, self.bounds):
+            require_cells(frame.height, len(self.raw), self.bounds, str(self.path))
             yield _type(_unify(frame, self.raw) if self.form != "parquet" else frame, self)
 
 
@@ -154,6 +155,7 @@ def _iterate_json(path: Path, dialect: Dialect, bounds: Bounds, size: int) -> It
         content = _to_utf8(block.content, dialect, path)
         if content.strip():
             require_shallow(content, str(path))
+            require_json_cells(content, content.count(b"\n") + 1, bounds, str(path))
             yield parse_json(content, str(path), lines=True)
 
 
@@ -169,10 +171,10 @@ def _iterate_csv(path: Path, dialect: Dialect, bounds: Bounds, size: int) -> Ite
                     "end its lines with line feeds, or split the file",
                 )
             head = _find_head(normalize_line_ends(content), separator, dialect)
-            yield parse_delimited(content, separator, str(path), dialect)
+            yield parse_delimited(content, separator, str(path), dialect, bounds=bounds)
         elif content.strip():
             lines = block.lines_before - head.count(b"\n")
-            yield parse_delimited(head + content, separator, str(path), dialect, lines_before=lines)
+            yield parse_delimited(head + content, separator, str(path), dialect, lines_before=lines, bounds=bounds)
 
 
 def _find_head(content: bytes, separator: str, dialect: Dialect) -> bytes:
