@@ -166,12 +166,16 @@ def test_damaged_rows_are_never_written_again_under_a_new_checksum(tmp_path: Pat
     file.write_bytes(content)
     opened = DeltaTables(str(tmp_path))
     with pytest.raises(Corrupt, match=file.name):
-        if rewrite == "erase":
-            opened.erase("flights", lambda rows: rows["delay"] == 2)
-        elif rewrite == "widen":
-            opened.append("flights", "wider", pl.DataFrame({"delay": [2.5]}))
-        else:
-            opened.append("flights", "day 48", pl.DataFrame({"delay": [48]}))
-            opened.append("flights", "day 49", pl.DataFrame({"delay": [49]}))
+        _rewrite(opened, rewrite)
     assert opened.put_back(f"flights/{file.name}", whole)
     assert list(opened.check()) == []
+
+
+def _rewrite(tables: DeltaTables, how: str) -> None:
+    if how == "erase":
+        tables.erase("flights", lambda rows: rows["delay"] == 2)
+    elif how == "widen":
+        tables.append("flights", "wider", pl.DataFrame({"delay": [2.5]}))
+    else:
+        for day in (48, 49):
+            tables.append("flights", f"day {day}", pl.DataFrame({"delay": [day]}))
