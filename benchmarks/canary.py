@@ -95,15 +95,18 @@ class Case(NamedTuple):
     series: LossSeries | None = None
 
 
-def judge_by_tidemill(canary: Canary, slow: bool, days: int = _DAYS, extension: int = _EXTENSION) -> Ending:
+def judge_by_tidemill(
+    canary: Canary, slow: bool, days: int = _DAYS, extension: int = _EXTENSION, *, better: bool = False
+) -> Ending:
     """Look every day, as `watching` does with complete blocks, until there is a decision or the time is up.
 
-    Without an extension the lower live loss decides at the end, as in the policy that `init` writes.
+    With `better`, as in the policy that `init` writes, the lower live loss and a bound for one look decide after
+    `days`, or at the end.
     """
     rollout = Rollout(
         margin=canary.margin,
-        minimum=_MINIMUM if extension else _FEW,
-        undecided="champion" if extension else "better",
+        minimum=_FEW if better else _MINIMUM,
+        undecided="better" if better else "champion",
     )
     times = (np.full(100, 400.0), np.full(100, 10.0)) if slow else (np.empty(0), np.empty(0))
     behaviour = LiveBehaviour(milliseconds=times)
@@ -112,10 +115,10 @@ def judge_by_tidemill(canary: Canary, slow: bool, days: int = _DAYS, extension: 
         known = canary.known <= look
         challenger, champion = canary.challenger[known], canary.champion[known]
         comparison = compare_pairs(challenger, champion, blocks[known], look, shows_days=look >= _SHOWN_DAYS)
-        clock = CanaryClock(extended=look > days, ended=look == days + extension)
+        clock = CanaryClock(extended=look > days - better, ended=look == days + extension, blocks=days)
         verdict = check_traffic(comparison, rollout, subject="b", reference="a", clock=clock, behaviour=behaviour)
         if verdict.action != "hold":
-            action = "undecided" if verdict.outcome == "undecided" and extension else verdict.action
+            action = "undecided" if verdict.outcome == "undecided" and not better else verdict.action
             return Ending(action, len(challenger), look)
     raise AssertionError("the last look ends a canary")
 
@@ -181,10 +184,12 @@ def choose_days(rows_per_day: float) -> int:
 def simulate(task: tuple[Case, int, Scenario], count: int) -> list[dict[str, Any]]:
     """Return a row of the table for each test, of one kind of challenger."""
     case, number, scenario = task
-    critical = find_critical_value(_LOOKS)
+    critical, days = find_critical_value(_LOOKS), choose_days(case.rows_per_day)
     tests: dict[str, Callable[[Canary], Ending]] = {
         "tidemill": lambda canary: judge_by_tidemill(canary, scenario.slow),
-        "tidemill, as init": lambda canary: judge_by_tidemill(canary, scenario.slow, choose_days(case.rows_per_day), 0),
+        "tidemill, as init": lambda canary: judge_by_tidemill(
+            canary, scenario.slow, days, max(_DAYS - days, days), better=True
+        ),
         "fixed size": judge_by_fixed_size,
         "O'Brien-Fleming": lambda canary: judge_by_fixed_size(canary, _LOOKS, critical),
     }

@@ -118,17 +118,28 @@ def test_an_undecided_canary_ends_as_the_policy_says() -> None:
     assert (promoted.outcome, promoted.action) == ("undecided", "promote")
 
 
-def test_by_policy_the_lower_live_loss_decides_an_undecided_canary() -> None:
-    found = set()
-    for seed in range(40):
-        verdict = judge(*arms(seed, 400), ENDED, margin=0.0, undecided="better")
-        if verdict.outcome == "undecided":
-            is_lower = verdict.evidence["challenger_loss"] < verdict.evidence["champion_loss"]
-            assert verdict.action == ("promote" if is_lower else "rollback")
-            found.add(verdict.action)
-    assert found == {"promote", "rollback"}
-    few = judge(*arms(1, 40), ENDED, margin=0.0, undecided="better")
-    assert (few.outcome, few.action) == ("undecided", "rollback"), "too few labels for an estimate"
+@pytest.mark.parametrize("clock", [ENDED, CanaryClock(extended=True, blocks=3)])
+def test_by_policy_a_lower_live_loss_and_a_bound_for_one_look_decide(clock: CanaryClock) -> None:
+    def count_promoted(worse: float, rows: int) -> int:
+        """Return how many of 200 canaries of three days are promoted."""
+        rollout, blocks = Rollout(margin=0.02, minimum=30, undecided="better"), np.arange(rows) * 3 // rows
+        comparisons = [compare_pairs(*arms(seed, rows, worse), blocks, 3) for seed in range(200)]
+        verdicts = [check_traffic(found, rollout, subject="b", reference="a", clock=clock) for found in comparisons]
+        return sum(verdict.action == "promote" for verdict in verdicts)
+
+    assert count_promoted(0.02, 400) <= 10
+    assert count_promoted(-0.04, 400) >= 160
+    assert count_promoted(-0.5, 20) == 0, "too few labels for an estimate"
+
+
+def test_a_challenger_whose_loss_is_higher_by_the_margin_does_not_wait_for_the_extension() -> None:
+    champion = np.random.default_rng(1).gamma(2, 0.3, 60)
+    challenger = champion + np.random.default_rng(2).normal(0.1, 0.3, 60)
+    comparison = compare_pairs(challenger, champion, np.arange(60) // 20, 3)
+    clock, rollout = CanaryClock(extended=True, blocks=3), Rollout(margin=0.05, minimum=30, undecided="better")
+    verdict = check_traffic(comparison, rollout, subject="b", reference="a", clock=clock)
+    assert (verdict.outcome, verdict.action) == ("undecided", "rollback"), verdict.reason
+    assert "its live loss is higher" in verdict.reason
 
 
 def test_losses_without_any_spread_are_judged() -> None:

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from tidemill.data.arrays import Floats, Ints
 from tidemill.data.memory import estimate_block_error, estimate_error
 
+_LEAST_BLOCKS = 3  # of a bound for one look
 _TYPICAL_EFFECT = 0.2  # in standard deviations of a row, where no effect is known
 
 
@@ -61,6 +62,21 @@ def widen_by_blocks(bounds: Sequence, values: Floats, indices: Ints, alpha: floa
         return replace(bounds, lower=-math.inf, upper=math.inf)
     reach = _find_reach(error, blocks, alpha, effect, values)
     return replace(bounds, lower=min(bounds.lower, bounds.mean - reach), upper=max(bounds.upper, bounds.mean + reach))
+
+
+def find_one_look(values: Floats, indices: Ints, confidence: float) -> tuple[float, float]:
+    """Return the mean of values and its upper bound for one look, which is narrower than those for all looks.
+
+    The standard error is the larger one of that with the memory of the rows and that of blocks of time, with Student's
+    t distribution of the blocks. With fewer than three blocks, the bound is infinite.
+    """
+    from scipy.special import stdtrit
+
+    error, blocks = estimate_block_error(values, indices)
+    mean = float(values.mean()) if len(values) else math.nan
+    if blocks < _LEAST_BLOCKS:
+        return mean, math.inf
+    return mean, mean + float(stdtrit(blocks - 1, confidence)) * max(error, estimate_error(values).error)
 
 
 def _find_reach(error: float, count: int, alpha: float, effect: float, values: Floats) -> float:

@@ -40,8 +40,8 @@ class Rollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         How much longer an undecided canary may run while labels still arrive.
     undecided
         The release that serves after a canary that was undecided at its end: the `champion`, the `challenger`, or the
-        `better` one, whose live loss is lower on the same rows. With `better`, a canary with `minimum` labels ends at
-        `maximum`, without an extension.
+        `better` one. With `better`, a challenger with a lower live loss is promoted at `maximum`, or at the end of the
+        extension, if a bound for this one look is below `margin`; else the champion serves.
     failures
         The largest share of rows that a release may fail to answer. A challenger that fails on more stops at once;
         about a champion there is an alert.

@@ -145,16 +145,20 @@ def _select(rows: pl.DataFrame, label: str) -> pl.DataFrame:
 def _find_clock(rollout: Rollout, arms: Arms, signature: Signature, since: datetime, now: datetime) -> CanaryClock:
     """Return how far the canary is: after its maximum it continues while labels arrive, up to its extension."""
     maximum, age = parse_duration(rollout.maximum), now - since
+    blocks = maximum // _find_block(rollout)
     early = age < min(parse_duration(rollout.shortest), maximum)
     if age <= maximum:
-        return CanaryClock(early=early)
+        return CanaryClock(early=early, blocks=blocks)
     rows = arms.challenger
     labelled = rows.filter(is_labelled(rows, signature)) if rows.height else rows
     newest = labelled["truth_known_at"].max() if labelled.height else None
     still_arriving = isinstance(newest, datetime) and now - newest <= maximum / 2
-    is_enough = rollout.undecided == "better" and labelled.height >= rollout.minimum
-    extended = still_arriving and not is_enough and age <= maximum + parse_duration(rollout.extension)
-    return CanaryClock(extended=extended, ended=not extended)
+    extended = still_arriving and age <= maximum + parse_duration(rollout.extension)
+    return CanaryClock(extended=extended, ended=not extended, blocks=blocks)
+
+
+def _find_block(rollout: Rollout) -> timedelta:
+    return min(parse_duration(rollout.block), parse_duration(rollout.maximum) / _BLOCKS_AT_LEAST)
 
 
 def _compare(
@@ -162,7 +166,7 @@ def _compare(
 ) -> LossComparison:
     """Compare the losses on the rows that both answered; on the rows of each where both answered few."""
     common = tuple(name for name in champion.classes if name in challenger.classes)
-    block = min(parse_duration(rollout.block), parse_duration(rollout.maximum) / _BLOCKS_AT_LEAST)
+    block = _find_block(rollout)
     part = block / _PARTS
     closed = (now - since) // (_PARTS * part)
 

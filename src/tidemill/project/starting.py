@@ -82,6 +82,7 @@ class _CanaryChoice(NamedTuple):
     minimum: int
     margin: float
     maximum: str
+    extension: str
     cooldown: str
 
 
@@ -100,7 +101,7 @@ def _choose_canary(guessed: TableGuess) -> _CanaryChoice:
     else:
         factor = min(max(math.sqrt(540 / labels), 1.0), 2.5)
         margin = _round(0.02 * factor * guessed.spread * guessed.spread)
-    return _CanaryChoice(minimum, margin, f"{days}d", f"{max(days, 7)}d")
+    return _CanaryChoice(minimum, margin, f"{days}d", f"{max(14 - days, days)}d", f"{max(days, 7)}d")
 
 
 def _render_age(guessed: TableGuess) -> str:
