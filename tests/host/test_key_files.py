@@ -12,7 +12,7 @@ from tidemill.host.key_files import find_key_file, require_key_for
 
 @pytest.fixture
 def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("TIDEMILL_SIGNING_KEY", raising=False)
+    monkeypatch.delenv("TIDEMILL_SIGNING_KEY_FILE", raising=False)
     (tmp_path / "project").mkdir()
     (tmp_path / "keys").mkdir()
     return make_key(tmp_path / "keys", "own", "p256")[0]
@@ -29,7 +29,7 @@ def test_the_file_is_found_in_each_form_of_the_setting(
         assert find_key_file(setting, project) == key, setting
     for setting in ("", "${ABSENT}", "${file:/nowhere/key.pem}"):
         assert find_key_file(setting, project) is None, setting
-    monkeypatch.setenv("TIDEMILL_SIGNING_KEY", "/run/key.pem")
+    monkeypatch.setenv("TIDEMILL_SIGNING_KEY_FILE", "/run/key.pem")
     assert find_key_file("${OWN}", project) == Path("/run/key.pem"), "a process that was given a key gives it on"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tidemill.credentials import fill_secrets
 from tidemill.errors import ConfigurationError, InputError
 
-KEY_VARIABLE = "TIDEMILL_SIGNING_KEY"
+KEY_VARIABLE = "TIDEMILL_SIGNING_KEY_FILE"
 """Names the file of the private key in a process that Tidemill starts elsewhere; it wins over `[signing] key`."""
 BEGIN = "-----BEGIN "
 _REFERENCE = re.compile(r"\$\{(\w+)(?::([^}]*))?\}")
