@@ -2,9 +2,11 @@
 
 import io
 import pickle
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +135,32 @@ def test_text_of_lightgbm_that_ends_its_process_is_refused(tmp_path: Path) -> No
     old = Model(manifest=without, files=adoption.model.files | {"model.txt": broken.encode()})
     with pytest.raises(DataError, match="process that tried it"):
         load(old)  # a package of an earlier version, which no child has tried
+
+
+def edit_line(text: str, key: str, value: str) -> str:
+    """Replace each number of the first line with a key."""
+    line = next(line for line in text.splitlines() if line.startswith(f"{key}="))
+    return text.replace(line, f"{key}=" + " ".join([value] * len(line.split())), 1)
+
+
+EDITS: dict[str, Callable[[str], str]] = {
+    "cut off": lambda text: text[: len(text) // 2],
+    "huge count": lambda text: edit_line(text, "num_leaves", "2147483647"),
+    "no trees in an iteration": lambda text: edit_line(text, "num_tree_per_iteration", "0"),
+    "a tree that is its own child": lambda text: edit_line(text, "left_child", "0"),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_edited_text_of_lightgbm_is_refused_or_works_and_harms_no_other_process(edit: str, tmp_path: Path) -> None:
+    booster = lightgbm.train({"objective": "binary", "verbose": -1}, lightgbm.Dataset(X, Y), 3)
+    file = tmp_path / "model.txt"
+    file.write_text(EDITS[edit](booster.model_to_string()))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with suppress(DataError):  # or it works
+        adoption = adopt_in_child(file, SAMPLES.rename({"a": "Column_0", "b": "Column_1"}), name="text", memory_mb=300)
+        assert adoption.model.manifest.data[ADOPTED][PROBED]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
 def test_a_small_file_that_needs_much_memory_is_stopped(tmp_path: Path) -> None:
