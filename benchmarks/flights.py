@@ -28,11 +28,12 @@ _PERMUTED = datetime.fromisoformat("2013-10-05T00:00+00:00"), datetime.fromisofo
 
 
 class _Look(NamedTuple):
-    """A verdict on drift: when, why, and whether a column moved."""
+    """A verdict on drift: when, why, whether a column moved, and whether that was not reported before."""
 
     time: datetime
     reason: str
     moved: bool
+    new: bool
 
 
 def copy_example(folder: Path) -> Project:
@@ -67,23 +68,29 @@ def replay(project: Project, folder: Path) -> Sequence[Verdict]:
 
 
 def summarize(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Return how many of the looks before, in and after the month have a column that moved, and the first in it.
+    """Return how many looks before, in and after the month report a change, and in how many a column moved.
 
     A look of the first week after the month still has rows of the month.
     """
     begin, end = _PERMUTED
     looks = [
-        _Look(verdict.time, verdict.reason, verdict.outcome in ("warn", "fail")) for verdict in verdicts if verdict.time
+        _Look(verdict.time, verdict.reason, moved, moved and not verdict.reason.startswith("nothing new"))
+        for verdict in verdicts
+        if verdict.time
+        for moved in [verdict.outcome in ("warn", "fail")]
     ]
     parts = {
         "before": [look for look in looks if look.time <= begin],
         "permuted": [look for look in looks if begin < look.time <= end],
         "after": [look for look in looks if look.time > end + timedelta(days=7)],
     }
-    found = [look for look in parts["permuted"] if look.moved]
-    alarms = [look for look in parts["before"] + parts["after"] if look.moved]
+    found = [look for look in parts["permuted"] if look.new]
+    alarms = [look for look in parts["before"] + parts["after"] if look.new]
     return {
-        **{name: [sum(look.moved for look in part), len(part)] for name, part in parts.items()},
+        **{
+            name: [sum(look.new for look in part), sum(look.moved for look in part), len(part)]
+            for name, part in parts.items()
+        },
         "hours": (found[0].time - begin) / timedelta(hours=1) if found else None,
         "reason": found[0].reason if found else "",
         "alarms": {f"{look.time:%Y-%m-%d}": look.reason for look in alarms},
@@ -109,8 +116,8 @@ def main() -> None:
         return
     for name, found in figures.items():
         print(
-            f"{name}: looks with a column that moved: "
-            + ", ".join(f"{part} {found[part][0]} of {found[part][1]}" for part in ("before", "permuted", "after"))
+            f"{name}: looks that report a change (with a column that moved): "
+            + ", ".join("{} {} ({}) of {}".format(part, *found[part]) for part in ("before", "permuted", "after"))
         )
         if found["reason"]:
             print(f"  first after {found['hours']:.0f} hours of the month: {found['reason']}")
