@@ -142,3 +142,11 @@ def test_what_was_reported_is_kept_by_the_newest_verdict_alone() -> None:
     assert memory is not None
     assert memory.columns["temp"].since == START + DAY
     assert [memory.columns["temp"].reported, memory.columns["temp"].seen] == [START + DAY, watched.now]
+
+
+def test_relations_of_two_columns_that_take_turns_as_the_largest_are_reported_once_each() -> None:
+    watched = Watched()
+    names = ("temp with the others", "wind given the others")
+    tests = [(moved(names[look % 2], 0.4, "relation"), still(names[1 - look % 2][:4], 0.1)) for look in range(8)]
+    actions = [watched.look(*pair).action for pair in tests]
+    assert actions == ["experiment"] * 2 + ["proceed"] * 6

@@ -120,6 +120,8 @@ def _list_kinds(test: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _has_ended(change: StandingChange, test: Mapping[str, Any] | None, unseen: timedelta, end: timedelta) -> bool:
+    if change.kinds == ("relation",):  # only the largest relation is reported, and not which others moved
+        return unseen >= end
     return unseen >= end or test is None or test["effect"] < change.effect / 2
 
 
