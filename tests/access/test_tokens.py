@@ -84,7 +84,8 @@ def test_access_stays_closed_if_the_list_is_broken_or_gone(workspace: Workspace,
     control.refresh()
     content = file.read_bytes()
     file.unlink()
-    control.refresh()
+    with pytest.raises(Exception, match="was published and is gone"):
+        control.refresh()
     assert not control.is_open
     assert control.admit(f"Bearer {secret}".encode(), {"predict"}) is not None
     file.write_text("{")
