@@ -1,128 +1,27 @@
 """Backup and restore: all of it or nothing, from any database into any other, while everybody goes on writing."""
 
-import io
 import os
 import signal
 import subprocess
 import sys
-import tarfile
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import polars as pl
 import pytest
 
 from tests.processes import in_child
+from tests.upkeep.filled import ABOUT, NOW, reported, restored, taken, work
 from tidemill.blobs import artifacts
 from tidemill.compose.backends import open_workspace
-from tidemill.core.artifact import Artifact
-from tidemill.core.audit import AuditEntry
-from tidemill.core.release import Release
-from tidemill.core.route import Arm, Route
-from tidemill.core.run import Run, StepRun
-from tidemill.errors import Conflict, Corrupt, TidemillError
-from tidemill.testing.journal import START, rows
+from tidemill.core.run import Run
+from tidemill.errors import Conflict
 from tidemill.testing.processes import run_in_processes
-from tidemill.upkeep.backup import BackupManifest, BackupOrigin, back_up, open_atomically
+from tidemill.upkeep.backup import BackupManifest, back_up
 from tidemill.upkeep.lock import upkeep
-from tidemill.upkeep.restore import restore
 from tidemill.workspace.workspace import Workspace
-
-NOW = datetime(2013, 3, 1, tzinfo=UTC)
-ABOUT = BackupOrigin("0.2.0", "late", "abc")
-BOOKS = ("artifacts", "runs", "steps", "verdicts", "releases", "routes", "events", "jobs", "schemas", "audit")
-
-
-def work(workspace: Workspace, name: str) -> None:
-    """What a run leaves everywhere; the ledger is written last, as a run does."""
-    content = f"what {name} gave, Zürich ✓".encode()
-    digest, log, package = (workspace.blobs.put(content + end) for end in (b"", b" log", b" package"))
-    moment = START + timedelta(minutes=abs(hash(name)) % 1000)
-    workspace.journal.append("labels/late", rows(moment, name=[name]))
-    workspace.tables.append("orders", name, pl.DataFrame({"name": [name]}))
-    books = workspace.ledger
-    run = Run(id=name, pipeline="p", environment="production", state="done", started=NOW, packages=log)
-    step = StepRun(
-        id=f"{name}-step",
-        run=name,
-        step="s",
-        position=0,
-        state="ran",
-        reason="",
-        key=name,
-        code="",
-        executor="inline",
-        started=NOW,
-        outputs={"output": digest},
-        log_blob=log,
-    )
-    with books.transaction():
-        books.artifacts.add(Artifact(id=digest, kind="bytes", size=len(content)))
-        books.runs.add(run)
-        books.steps.add(step)
-        books.releases.add(
-            Release(
-                id=f"{name}-release",
-                name=name,
-                version=1,
-                package=package,
-                flavor="f",
-                environment="production",
-                created=NOW,
-                run=name,
-            )
-        )
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    """A workspace with something of everything."""
-    made = open_workspace(tmp_path / "here")
-    for name in ("one", "two", "three"):
-        work(made, name)
-    arm = Arm(release="one/1", version=1, package="x", role="champion", share=1.0)
-    route = Route(id="r", environment="production", model="one", version=1, arms=(arm,), since=NOW, reason="first")
-    made.ledger.routes.add(route)
-    made.board.publish(route)
-    made.ledger.audit.add(
-        AuditEntry(
-            id="a", actor="jürg", action="b", subject="c", time=NOW, reason='it\'s "odd"', environment="production"
-        )
-    )
-    made.online.write("weather", [("JFK", NOW, {"wind": 3.5})])
-    return made
-
-
-def taken(workspace: Workspace, file: Path) -> BackupManifest:
-    with open_atomically(file) as sink:
-        return back_up(workspace, sink, ABOUT, NOW)
-
-
-def restored(file: Path, folder: Path, **options: Any) -> Workspace:
-    workspace = open_workspace(folder)
-    with file.open("rb") as source:
-        restore(workspace, source, NOW, **options)
-    return open_workspace(folder)
-
-
-def reported(workspace: Workspace) -> dict[str, Any]:
-    """All that a workspace holds."""
-    frames = {"journal": workspace.journal.read("labels/late")}
-    version = workspace.tables.version("orders")
-    frames["table"] = workspace.tables.read("orders", version) if version >= 0 else pl.DataFrame()
-    return {
-        **{name: getattr(workspace.ledger, name).find() for name in BOOKS},
-        **{name: sorted(frame["name"]) if frame.width else [] for name, frame in frames.items()},
-        "version": version,
-        "routes": workspace.board.routes(),
-        "online": workspace.online.read("weather", ["JFK"]),
-        "blobs": {one.digest: workspace.blobs.get(one.digest) for one in workspace.blobs.list_blobs()},
-    }
 
 
 def test_a_restored_workspace_is_the_same(workspace: Workspace, tmp_path: Path) -> None:
@@ -240,80 +139,6 @@ def test_a_blob_that_is_gone_or_altered_is_named_and_left_out(workspace: Workspa
     assert restored(tmp_path / "b.tar", tmp_path / "there").ledger.runs.get("one").packages == gone
 
 
-@pytest.fixture
-def file(workspace: Workspace, tmp_path: Path) -> Path:
-    taken(workspace, tmp_path / "b.tar")
-    return tmp_path / "b.tar"
-
-
-def _rewritten(file: Path, change: Callable[[str, bytes], tuple[str, bytes] | None]) -> None:
-    """A backup with other members."""
-    sink = io.BytesIO()
-    with tarfile.open(file) as old, tarfile.open(fileobj=sink, mode="w") as new:
-        for member in old:
-            source = old.extractfile(member)
-            assert source is not None
-            changed = change(member.name, source.read())
-            if changed is not None:
-                header = tarfile.TarInfo(changed[0])
-                header.size = len(changed[1])
-                new.addfile(header, io.BytesIO(changed[1]))
-    file.write_bytes(sink.getvalue())
-
-
-def _cut(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-
-
-def _without_end(file: Path) -> None:
-    _rewritten(file, lambda name, content: (name, content) if name != "manifest.json" else None)
-
-
-def _blob_altered(file: Path) -> None:
-    _rewritten(file, lambda name, content: (name, content + b"x" if name.startswith("blobs/") else content))
-
-
-def _ledger_altered(file: Path) -> None:
-    _rewritten(file, lambda name, content: (name, content.replace(b'"done"', b'"gone"')))
-
-
-def _file_left_out(file: Path) -> None:
-    _rewritten(file, lambda name, content: (name, content) if not name.endswith(".arrow") else None)
-
-
-def _leads_out(file: Path) -> None:
-    _rewritten(file, lambda name, content: (name.replace("environments/", "environments/../../../../"), content))
-
-
-def _newer(file: Path) -> None:
-    _rewritten(file, lambda name, content: (name, content.replace(b'"format":1', b'"format":2')))
-
-
-def _other(file: Path) -> None:
-    file.write_text("this is no backup")
-
-
-def _empty(file: Path) -> None:
-    file.write_bytes(b"")
-
-
-@pytest.mark.parametrize(
-    "spoil", [_cut, _without_end, _blob_altered, _ledger_altered, _file_left_out, _leads_out, _newer, _other, _empty]
-)
-def test_a_spoilt_backup_is_refused_and_nothing_changed(
-    file: Path, tmp_path: Path, spoil: Callable[[Path], None]
-) -> None:
-    spoil(file)
-    work(open_workspace(tmp_path / "there"), "other")
-    held = reported(open_workspace(tmp_path / "there"))
-    with pytest.raises(TidemillError) as refused:
-        restored(file, tmp_path / "there", force=True)
-    assert isinstance(refused.value, Corrupt) == (spoil is not _newer)
-    assert refused.value.cure
-    assert reported(open_workspace(tmp_path / "there")) == held
-    assert not [left for left in (tmp_path / "there").iterdir() if "restor" in left.name]
-
-
 def test_it_can_be_piped_and_compressed(workspace: Workspace, tmp_path: Path) -> None:
     import gzip
 
@@ -350,7 +175,7 @@ def test_no_collection_runs_beside_a_backup_and_no_daemon_beside_a_restore(file:
 _ACT = """
 import sys
 from pathlib import Path
-from tests.upkeep.test_backup import open_workspace, restored, taken
+from tests.upkeep.filled import open_workspace, restored, taken
 what, folder = sys.argv[1], Path(sys.argv[2])
 if what == "backup":
     taken(open_workspace(folder / "here"), folder / "c.tar")
@@ -393,7 +218,7 @@ def test_a_full_disk_leaves_no_half_backup(workspace: Workspace, tmp_path: Path)
         import sys
         sys.path.insert(0, {str(Path(__file__).parents[2])!r})
         from pathlib import Path
-        from tests.upkeep.test_backup import open_workspace, taken
+        from tests.upkeep.filled import open_workspace, taken
         folder = Path({str(tmp_path)!r})
         explain(lambda: taken(open_workspace(folder / "here"), folder / "full.tar"))
         """,

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from tests.journal.test_damage import damage_file
-from tests.upkeep.test_backup import ABOUT
+from tests.upkeep.filled import ABOUT
 from tidemill.clock import VirtualClock
 from tidemill.compose.backends import open_workspace
 from tidemill.core.artifact import Artifact
