@@ -28,7 +28,7 @@ def test_a_stopped_file_is_reported_once_and_named_in_an_alert(
     lines = [line for line in reminders.list_new() if "data/far.csv" in line]
     (line,) = lines
     assert line.startswith("needs a person: data/far.csv of source rows was stopped: 100 rows are not in the table")
-    assert line.endswith("tidemill data accept rows")
+    assert line.endswith("tidemill data accept rows --reason …")
     assert reminders.list_new() == []
 
     (run,) = session.workspace.ledger.runs.find(pipeline="ingestion", state="stopped")

@@ -1,8 +1,8 @@
 """Metrics: functions that measure predictions. One table has the built-in metrics; a project can add its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import signature
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -10,6 +10,8 @@ from tidemill.core.model import PredictionTask
 
 Threshold = Annotated[str, Meta(pattern=r"^(>=|<=|>|<) *-?[0-9]+(\.[0-9]+)?$")]
 """A limit of a metric: a sign and a number, such as `>= 0.7`."""
+
+T = TypeVar("T")
 
 NEEDS = ("truth", "predicted", "probabilities", "rows")
 
@@ -66,6 +68,21 @@ METRICS: dict[str, MetricInfo] = {
 def list_metrics(task: PredictionTask) -> tuple[str, ...]:
     """Return the names of the built-in metrics of a task."""
     return tuple(info.name for info in METRICS.values() if task in info.tasks)
+
+
+def order_metrics(values: Mapping[str, T]) -> dict[str, T]:
+    """Return values by metric in the order of `METRICS`, then other ones: JSON does not keep the order of names.
+
+    >>> list(order_metrics({"own": 1.0, "test_roc_auc": 0.8, "test_log_loss": 0.3}))
+    ['test_log_loss', 'test_roc_auc', 'own']
+    """
+    places = {name: place for place, name in enumerate(METRICS)}
+    return dict(sorted(values.items(), key=lambda item: places.get(_remove_set(item[0]), len(places))))
+
+
+def _remove_set(name: str) -> str:
+    """Return the metric of a name such as `test_log_loss`."""
+    return name if name in METRICS else name.partition("_")[2]
 
 
 def default_metric(task: PredictionTask) -> str:

@@ -5,6 +5,9 @@ from datetime import datetime
 from typing import Any, Literal
 
 from msgspec import Struct, convert, field
+from msgspec.structs import force_setattr
+
+from tidemill.core.metric import order_metrics
 
 RunState = Literal["running", "done", "failed", "stopped", "interrupted", "cancelled"]
 StepState = Literal["running", "ran", "cached", "failed", "stopped", "skipped", "interrupted"]
@@ -59,6 +62,9 @@ class Metrics(Struct, frozen=True, kw_only=True):
     slice_intervals: dict[str, dict[str, tuple[float, float]]] = {}
     rows: str = ""
     count: int = 0
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "values", order_metrics(self.values))
 
 
 class Attempt(Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from tidemill.clock import Clock
+from tidemill.core.metric import order_metrics
 from tidemill.core.model import Model
 from tidemill.core.release import Release
 from tidemill.core.resources import Books
@@ -53,7 +54,7 @@ def register(
             environment=environment,
             created=clock.now(),
             run=run,
-            metrics=model.manifest.metrics,
+            metrics=order_metrics(model.manifest.metrics),
             tags=tags or {},
             data=model.manifest.data,
             signature=signature,
