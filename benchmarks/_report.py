@@ -94,6 +94,14 @@ def write_between(file: Path, mark: str, text: str) -> None:
     file.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
+def print_results(figures: tuple[Figure, ...], results: Mapping[str, dict[str, Any]], *, as_json: bool) -> None:
+    """Print the machine and its results: a table of the figures, or one JSON object."""
+    if as_json:
+        print(json.dumps({"machine": describe_machine(), "figures": results}, indent=2))
+    else:
+        print(f"{describe_machine()}\n\n{format_table(figures, results)}")
+
+
 def print_figures(figures: Mapping[str, Any], *, as_json: bool) -> None:
     """Print figures by their names, below the machine, or as one JSON object."""
     if as_json:

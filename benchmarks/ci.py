@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks._report import Figure, Values, build_figure, describe_machine, format_table
+from benchmarks._report import Figure, Values, build_figure, print_results
 
 _PROJECT = Path(__file__).parents[1] / "examples" / "flights"
 FIGURES = (
@@ -85,10 +85,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     results = measure(1 if options.quick else 5)
-    if options.json:
-        print(json.dumps({"machine": describe_machine(), "figures": results}, indent=2))
-    else:
-        print(f"{describe_machine()}\n\n{format_table(FIGURES, results)}")
+    print_results(FIGURES, results, as_json=options.json)
 
 
 if __name__ == "__main__":

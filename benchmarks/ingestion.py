@@ -4,7 +4,6 @@ The floor reads each file with `polars.read_csv`, without checking or recording 
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 import polars as pl
 from deltalake import write_deltalake
 
-from benchmarks._report import Figure, Values, build_figure, describe_machine, format_table
+from benchmarks._report import Figure, Values, build_figure, print_results
 from tidemill.compose.session import open_session
 from tidemill.flow.engine import resume
 from tidemill.project.project import Project
@@ -131,10 +130,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     results = measure(1_000, 1) if options.quick else measure(options.files, 3)
-    if options.json:
-        print(json.dumps({"machine": describe_machine(), "figures": results}, indent=2))
-    else:
-        print(f"{describe_machine()}\n\n{format_table(FIGURES, results)}")
+    print_results(FIGURES, results, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -15,17 +15,23 @@ from tests.projects import listed, make_project, tidemill
 from tidemill.core.fleet import Fleet
 
 
-def test_a_promotion_by_the_policy_is_audited_and_its_head_exported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def make_audited_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, Path]:
+    """Return a project whose audit log is signed, the folder of its heads, and the public key."""
     key, public = make_key(tmp_path, "audit", "ed25519")
     heads, folder = tmp_path / "heads", tmp_path / "shop"
     make_project(folder)
+    monkeypatch.setenv("TIDEMILL_AUDIT_KEY", str(key))
+    monkeypatch.setenv("TIDEMILL_AUDIT_HEADS", str(heads))
+    return folder, heads, public
+
+
+def test_a_promotion_by_the_policy_is_audited_and_its_head_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, heads, public = make_audited_shop(tmp_path, monkeypatch)
     with (folder / "tidemill.toml").open("a") as file:
         file.write('\n[environments.test]\nbranch = "main"\n')
     build = add_build(open_control(folder), 1)
-    monkeypatch.setenv("TIDEMILL_AUDIT_KEY", str(key))
-    monkeypatch.setenv("TIDEMILL_AUDIT_HEADS", str(heads))
     try:
         with up(folder):
             until(lambda: list(heads.glob("*.json")))
@@ -43,11 +49,7 @@ def test_a_promotion_by_the_policy_is_audited_and_its_head_exported(
 def test_a_model_that_the_policy_promotes_is_audited_and_its_head_exported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key, public = make_key(tmp_path, "audit", "ed25519")
-    heads, folder = tmp_path / "heads", tmp_path / "shop"
-    make_project(folder)
-    monkeypatch.setenv("TIDEMILL_AUDIT_KEY", str(key))
-    monkeypatch.setenv("TIDEMILL_AUDIT_HEADS", str(heads))
+    folder, heads, public = make_audited_shop(tmp_path, monkeypatch)
     run = listed(folder, "run", "training")
     (entry,) = listed(folder, "audit", "list")
     (gate,) = listed(folder, "checks", "list", "--check", "gate")

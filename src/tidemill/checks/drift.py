@@ -200,13 +200,13 @@ def _compare(
     varied: list[tuple[Test, Compared]] = []
     scale = choose_scale(history, seconds) if history else None
     paired = {now.name: (now, before) for now, before in pairs}
+    lasting = beyond < _BEYOND_OF_RELATIONS
     for test in run_column_tests(pairs, with_missing=with_missing):
         test["comparison"] = comparison
         tests.append(test)
         if scale is None or history is None or test["effect"] <= test["least"] or test["p_value"] >= level:
             continue
         missing, (now, before) = test["kind"] == "missing", paired[test["column"]]
-        lasting = beyond < _BEYOND_OF_RELATIONS
         found = measure_variation(history, test["column"], scale, comparison, missing=missing, lasting=lasting)
         if found is not None:
             compared = Compared(

@@ -163,7 +163,7 @@ def _record(settings: Ci, books: Books, clock: Clock, environment: str, hint: Hi
 
 
 def _record_deletion(books: Books, clock: Clock, environment: str, hint: Hint) -> Response:
-    """Record that the repository has a branch no more, if the payload says so: nothing is built."""
+    """Record that a branch was deleted, if the payload says so: nothing is built."""
     if hint.is_deletion:
         payload = to_builtins(PushPayload(commit=hint.commit, branch=hint.branch, pusher=hint.pusher))
         key = f"branch.deleted/{hint.branch}/{hint.commit}"

@@ -21,8 +21,8 @@ def describe_change(books: BooksReader, route: Route, before: Route | None, deta
     action, subject = _name_action(route, before)
     reason = route.reason
     for verdict in books.verdicts.find(id=route.verdict, limit=1) if route.verdict else ():
-        said = "" if verdict.reason in reason else f": {verdict.reason}"
-        reason += f"; by verdict {verdict.id} ({verdict.check}){said}"
+        because = "" if verdict.reason in reason else f": {verdict.reason}"
+        reason += f"; by verdict {verdict.id} ({verdict.check}){because}"
     return Decision(action=action, subject=subject, reason=reason, detail=dict(detail))
 
 
