@@ -1,9 +1,12 @@
 """Delta tables whose files are called by the paths that they have."""
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from deltalake import DeltaTable
+
+_LOCAL = "file://"
 
 
 class LocalTable(DeltaTable):
@@ -12,7 +15,15 @@ class LocalTable(DeltaTable):
     def file_uris(self, *args: Any, **kwargs: Any) -> list[str]:
         """Where its files are; paths on this machine, also where the folder's name has a space or an umlaut."""
         uris = super().file_uris(*args, **kwargs)
-        if not self.table_uri.startswith("file://"):
+        if not self.table_uri.startswith(_LOCAL):
             return uris
-        folder = self.table_uri.removeprefix("file://")
+        folder = self.table_uri.removeprefix(_LOCAL)
         return [unquote(folder) + uri.removeprefix(folder) for uri in uris]
+
+    def is_newest(self) -> bool:
+        """Whether no version was written since this one was read; Delta itself needs milliseconds to find out."""
+        if not self.table_uri.startswith(_LOCAL):
+            return False
+        log, version = Path(unquote(self.table_uri.removeprefix(_LOCAL))) / "_delta_log", self.version()
+        # The entry of this version too: a log that was cleaned up or replaced has to be read.
+        return (log / f"{version:020}.json").exists() and not (log / f"{version + 1:020}.json").exists()

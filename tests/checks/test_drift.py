@@ -268,7 +268,7 @@ def test_columns_that_are_tested_at_once_have_the_tests_of_each_alone(tables: li
             reference = profile(pl.DataFrame({"x": pl.Series(before, dtype=dtype)}))
             now = profile(pl.DataFrame({"x": pl.Series(after, dtype=dtype)}), reference)
             pairs.append((now.columns[0], reference.columns[0]))
-    alone = [test for now, reference in pairs for test in column_tests(now, reference)]
+    alone = [column_tests(now, reference) for now, reference in pairs]
     assert run_column_tests(pairs) == alone
 
 

@@ -60,21 +60,25 @@ class Variation(Struct, frozen=True):
 
 
 class Compared(Struct, frozen=True, kw_only=True):
-    """A column in two windows, its reference, and the variation of the reference; of its missing values, or others."""
+    """A column in two windows, its reference, and the variation of the reference; of its missing values, or others.
+
+    The variance of the variation is multiplied by `factor`.
+    """
 
     now: ColumnProfile
     before: ColumnProfile
     reference: ColumnProfile
     variation: Variation
+    factor: float
     missing: bool
     is_step: bool = False
 
 
-def compare_with_variation(compared: Sequence[Compared], factor: float, *, beyond: float) -> list[float]:
+def compare_with_variation(compared: Sequence[Compared], *, beyond: float) -> list[float]:
     """Return for each column the p-value of its largest difference, given the variation of its reference.
 
-    It is 1 unless the difference is `beyond` times the largest one of the reference. The variance of the variation is
-    multiplied by `factor`. All columns are computed at once, because most of the time is that of a call of NumPy.
+    It is 1 unless the difference is `beyond` times the largest one of the reference. All columns are computed at once,
+    because most of the time is that of a call of NumPy.
 
     The difference at a mark divided by its standard error has Student's t distribution, with the degrees of freedom of
     Satterthwaite (1946): the variance of independent rows is known, the variation is estimated from windows.
@@ -82,7 +86,7 @@ def compare_with_variation(compared: Sequence[Compared], factor: float, *, beyon
     from scipy.special import ndtr, stdtr
 
     results = [1.0] * len(compared)
-    columns: list[tuple[int, Variation]] = []
+    columns: list[tuple[int, Compared]] = []
     marks: list[int] = []
     counted: tuple[list[int], list[int], list[int]] = [], [], []
     rows: tuple[list[int], list[int], list[int]] = [], [], []
@@ -91,7 +95,7 @@ def compare_with_variation(compared: Sequence[Compared], factor: float, *, beyon
         found = [_read(column, one.reference, missing=one.missing) for column in profiles]
         if not found[0][1] or not found[1][1] or not found[0][0]:
             continue
-        columns.append((index, one.variation))
+        columns.append((index, one))
         marks.append(len(found[0][0]))
         for number, (marked, size) in enumerate(found):
             counted[number].extend(marked)
@@ -103,13 +107,14 @@ def compare_with_variation(compared: Sequence[Compared], factor: float, *, beyon
     shares = [part / size for part, size in zip(counts, sizes, strict=False)]
     pooled = (counts[0] + counts[1] + 0.5) / (sizes[0] + sizes[1] + 1)
     known = (known + 0.5) / (sizes[2] + 1)
-    varied = np.concatenate([variation.variances for _, variation in columns]) * factor
+    varied = np.concatenate([one.variation.variances * one.factor for _, one in columns])
     varied = np.minimum(varied, known * (1 - known))  # as if all rows of the window were the same
     variances = pooled * (1 - pooled) * (1 / sizes[0] + 1 / sizes[1]) + varied
     scores = np.abs(shares[0] - shares[1]) / np.sqrt(variances)
     begins = [0, *accumulate(marks)][:-1]
     largest = np.maximum.reduceat(scores, begins).tolist()
-    for (index, variation), count, begin, score in zip(columns, marks, begins, largest, strict=True):
+    for (index, one), count, begin, score in zip(columns, marks, begins, largest, strict=True):
+        variation = one.variation
         if score <= beyond * variation.most:
             continue
         own = slice(begin, begin + count)
@@ -122,9 +127,9 @@ def compare_with_variation(compared: Sequence[Compared], factor: float, *, beyon
             if math.isinf(variation.units):
                 results[index] = float(min(p_values.min(), 1.0))
                 continue
-            units = max(variation.units / factor, 1.0)
+            units = max(variation.units / one.factor, 1.0)
             differences = shares[0][own] - shares[1][own]
-            if compared[index].is_step:
+            if one.is_step:
                 chances = np.minimum(variances[own] * units / 2, 0.5)
                 rare = compute_tail(chances, np.abs(differences), units, sizes[0][begin])
             else:
@@ -197,10 +202,13 @@ def measure_variation(
     column = history.columns.get(name)
     if column is None or not (missing or column.marks):
         return None
-    return _measure_column(history.rows, column, scale, comparison, missing, lasting)
+    measured, key = history.measured, (name, scale, comparison, missing, lasting)
+    if key not in measured:
+        measured[key] = _measure_column(history.rows, column, scale, comparison, missing, lasting)
+    found: Variation | None = measured[key]
+    return found
 
 
-@lru_cache(_CACHED)
 def _measure_column(
     piece_rows: tuple[int, ...], column: ColumnHistory, scale: int, comparison: Comparison, missing: bool, lasting: bool
 ) -> Variation | None:

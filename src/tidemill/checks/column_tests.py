@@ -46,26 +46,26 @@ def weigh(test: dict[str, Any]) -> tuple[bool, bool, float]:
 
 def column_tests(now: ColumnProfile, reference: ColumnProfile, *, with_missing: bool = True) -> list[dict[str, Any]]:
     """Return the tests of a column: of its missing share, and of its values unless they are times or constant."""
-    return run_column_tests([(now, reference)], with_missing=with_missing)
+    return run_column_tests([(now, reference)], with_missing=with_missing)[0]
 
 
 def run_column_tests(
     pairs: Sequence[tuple[ColumnProfile, ColumnProfile]], *, with_missing: bool = True
-) -> list[dict[str, Any]]:
-    """Return the tests of several columns, each with its reference (see `column_tests`).
+) -> list[list[dict[str, Any]]]:
+    """Return the tests of each of several columns, with its reference (see `column_tests`).
 
     The distributions are compared at once, because most of the time is that of a call of NumPy.
     """
     distributions = iter(_distributions([pair for pair in pairs if _has_distribution(pair[1])]))
-    tests = []
+    tested = []
     for now, reference in pairs:
-        if with_missing:
-            tests.append({"column": now.name, **_missing(now, reference)})
+        tests = [_missing(now, reference)] if with_missing else []
         if reference.type == "text":
-            tests.append({"column": now.name, **_categories(now, reference)})
+            tests.append(_categories(now, reference))
         elif _has_distribution(reference):
-            tests.append({"column": now.name, **next(distributions)})
-    return tests
+            tests.append(next(distributions))
+        tested.append([{"column": now.name, **test} for test in tests])
+    return tested
 
 
 def _has_distribution(reference: ColumnProfile) -> bool:

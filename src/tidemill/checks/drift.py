@@ -1,7 +1,7 @@
 """Checks whether later rows differ from the training rows of a model (drift), column by column."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -137,95 +137,113 @@ def drift(
     )
 
 
-def _test_windows(windows: Sequence[Window], reference: Profile, level: float) -> list[Test]:
-    return [
-        {**test, "rows": window.now.rows, "window": index}
-        for index, window in enumerate(windows)
-        for test in _test_window(window, window.reference or reference, level, _BEYOND)
-    ]
+class _Columns(NamedTuple):
+    """The columns of a window that are tested together, each with its reference, or with its values before (a step)."""
+
+    number: int
+    window: Window
+    comparison: Comparison
+    reference: Profile
+    seconds: float
+    pairs: list[tuple[ColumnProfile, ColumnProfile]]
+
+
+def _test_windows(
+    windows: Sequence[Window], reference: Profile, level: float, beyond: float = _BEYOND, *, with_missing: bool = True
+) -> list[Test]:
+    """Return the tests of all windows, which are computed at once: most of the time is that of a call of NumPy."""
+    compared = [each for number, window in enumerate(windows) for each in _list_columns(number, window, reference)]
+    tests: list[Test] = []
+    for columns, found in zip(compared, _compare(compared, level, beyond, with_missing=with_missing), strict=True):
+        if columns.comparison == "level":
+            found += _test_values(columns, with_range=with_missing)
+        tests += [{**test, "rows": columns.window.now.rows, "window": columns.number} for test in found]
+    return tests
 
 
 def _test_relations(windows: Sequence[Window], reference: Profile, level: float) -> list[Test]:
     """Return the tests of how rows fit the relations between columns; of several that moved, only the largest."""
     tests = [
-        {**test, "kind": "relation", "rows": window.now.rows, "window": index}
-        for index, window in enumerate(windows)
-        for test in _test_window(window, window.reference or reference, level, _BEYOND_OF_RELATIONS, with_missing=False)
+        {**test, "kind": "relation"}
+        for test in _test_windows(windows, reference, level, _BEYOND_OF_RELATIONS, with_missing=False)
         if test["kind"] == "distribution"
     ]
     largest = max((test for test in tests if test["moved"]), key=weigh, default=None)
     return [largest] if largest is not None else []
 
 
-def _test_window(
-    window: Window, reference: Profile, level: float, beyond: float, *, with_missing: bool = True
-) -> list[Test]:
+def _list_columns(number: int, window: Window, shared_reference: Profile) -> Iterator[_Columns]:
+    reference = window.reference or shared_reference
     references = {column.name: column for column in reference.columns}
     columns = [column for column in window.now.columns if column.name in references]
     seconds = window.seconds if window.seconds is not None else _estimate_seconds(window.now, reference)
-
-    def compare_all(pairs: Sequence[tuple[ColumnProfile, ColumnProfile]], comparison: Comparison) -> list[Test]:
-        history = reference.history
-        return _compare(pairs, references, history, seconds, level, beyond, comparison, with_missing=with_missing)
-
-    tests = compare_all([(column, references[column.name]) for column in columns], "level")
-    constants = [_test_constant(column, references[column.name], reference.history, seconds) for column in columns]
-    tests += [test for test in constants if test is not None]
-    if reference.history is not None and with_missing:
-        outside = [_test_range(column, references[column.name]) for column in columns]
-        tests += [test for test in outside if test is not None]
+    pairs = [(column, references[column.name]) for column in columns]
+    yield _Columns(number, window, "level", reference, seconds, pairs)
     if window.before is not None and reference.history is not None:
         befores = {column.name: column for column in window.before.columns}
         pairs = [(column, befores[column.name]) for column in columns if column.name in befores]
-        tests += compare_all(pairs, "step")
-    return tests
+        yield _Columns(number, window, "step", reference, seconds, pairs)
 
 
 def _estimate_seconds(now: Profile, reference: Profile) -> float:
     return reference.history.seconds * now.rows / max(reference.rows, 1) if reference.history else 0.0
 
 
-def _compare(
-    pairs: Sequence[tuple[ColumnProfile, ColumnProfile]],
-    references: Mapping[str, ColumnProfile],
-    history: History | None,
-    seconds: float,
-    level: float,
-    beyond: float,
-    comparison: Comparison,
-    *,
-    with_missing: bool,
-) -> list[Test]:
-    tests: list[Test] = []
+def _compare(compared: Sequence[_Columns], level: float, beyond: float, *, with_missing: bool) -> list[list[Test]]:
+    """Return the tests of the columns of each window, adjusted by Holm's procedure."""
+    pairs = [pair for columns in compared for pair in columns.pairs]
+    tested = iter(run_column_tests(pairs, with_missing=with_missing))
+    found = [[test for _ in columns.pairs for test in next(tested)] for columns in compared]
     varied: list[tuple[Test, Compared]] = []
+    for columns, tests in zip(compared, found, strict=True):
+        for test in tests:
+            test["comparison"] = columns.comparison
+        large = [test for test in tests if test["effect"] > test["least"] and test["p_value"] < level]
+        varied += _find_variations(columns, large, lasting=beyond < _BEYOND_OF_RELATIONS) if large else []
+    p_values = compare_with_variation([each for _, each in varied], beyond=beyond)
+    for (test, _), p_value in zip(varied, p_values, strict=True):
+        test["p_value"] = max(test["p_value"], p_value)
+    for tests in found:
+        for test, adjusted in zip(tests, holm([test["p_value"] for test in tests]), strict=True):
+            test["moved"] = bool(adjusted < level and test["effect"] > test["least"])
+    return found
+
+
+def _find_variations(columns: _Columns, tests: Sequence[Test], *, lasting: bool) -> Iterator[tuple[Test, Compared]]:
+    """Iterate over the tests whose column has a variation in the history of the reference."""
+    history, seconds = columns.reference.history, columns.seconds
     scale = choose_scale(history, seconds) if history else None
-    paired = {now.name: (now, before) for now, before in pairs}
-    lasting = beyond < _BEYOND_OF_RELATIONS
-    for test in run_column_tests(pairs, with_missing=with_missing):
-        test["comparison"] = comparison
-        tests.append(test)
-        if scale is None or history is None or test["effect"] <= test["least"] or test["p_value"] >= level:
-            continue
-        missing, (now, before) = test["kind"] == "missing", paired[test["column"]]
-        found = measure_variation(history, test["column"], scale, comparison, missing=missing, lasting=lasting)
-        if found is not None:
-            compared = Compared(
-                now=now,
-                before=before,
-                reference=references[test["column"]],
-                variation=found,
-                missing=missing,
-                is_step=comparison == "step",
+    if history is None or scale is None:
+        return
+    factor = compute_factor(history, scale, seconds)
+    references = {column.name: column for column in columns.reference.columns}
+    paired = {now.name: (now, before) for now, before in columns.pairs}
+    for test in tests:
+        name, missing = test["column"], test["kind"] == "missing"
+        variation = measure_variation(history, name, scale, columns.comparison, missing=missing, lasting=lasting)
+        if variation is not None:
+            now, before = paired[name]
+            yield (
+                test,
+                Compared(
+                    now=now,
+                    before=before,
+                    reference=references[name],
+                    variation=variation,
+                    factor=factor,
+                    missing=missing,
+                    is_step=columns.comparison == "step",
+                ),
             )
-            varied.append((test, compared))
-    if scale is not None and history is not None and varied:
-        factor = compute_factor(history, scale, seconds)
-        p_values = compare_with_variation([compared for _, compared in varied], factor, beyond=beyond)
-        for (test, _), p_value in zip(varied, p_values, strict=True):
-            test["p_value"] = max(test["p_value"], p_value)
-    for test, adjusted in zip(tests, holm([test["p_value"] for test in tests]), strict=True):
-        test["moved"] = bool(adjusted < level and test["effect"] > test["least"])
-    return tests
+
+
+def _test_values(columns: _Columns, *, with_range: bool) -> list[Test]:
+    """Return the tests of columns whose values are all the same now, or in another unit."""
+    history = columns.reference.history
+    tests = [_test_constant(now, reference, history, columns.seconds) for now, reference in columns.pairs]
+    if history is not None and with_range:
+        tests += [_test_range(now, reference) for now, reference in columns.pairs]
+    return [test for test in tests if test is not None]
 
 
 def _test_constant(

@@ -1,9 +1,10 @@
 """Finds leaks: a label in the inputs; test rows, groups or later times in the training rows."""
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from tidemill.checks.copies import find_copies
@@ -18,6 +19,7 @@ _LEAST_ROWS_OF_COPY = 20
 _LEAST_ROWS_OF_CODE = 5
 _SAMPLE_ROWS = 50_000
 _LEAST_ROWS_OF_CLASS = 30
+_MOST_SHORT = 65_535
 _SPLIT_WORDS = {"train", "test", "valid", "validation", "fold", "split"}
 _FEW = 20
 
@@ -142,7 +144,7 @@ class _RankedLabel(NamedTuple):
     up_to: Floats
     spread: float
 
-    def compare(self, feature: Floats) -> float:
+    def compare(self, feature: npt.NDArray[Any]) -> float:
         ordered = self.up_to[np.argsort(feature, kind="stable")]
         return 1 - len(ordered) * float(np.abs(np.diff(ordered)).sum()) / self.spread if self.spread > 0 else 0.0
 
@@ -178,7 +180,7 @@ class Dependence:
         of the rows, by the mean label of each value in the other half.
         """
         scale, scale_of_second = self._scales
-        dependence = self._whole.compare(ranks(values)) / scale if scale > 0 else 0.0
+        dependence = self._whole.compare(_to_short(ranks(values))) / scale if scale > 0 else 0.0
         if values.dtype.is_numeric() or values.dtype.is_temporal() or values.dtype == pl.Boolean:
             return dependence
         truth = self._whole.truth
@@ -188,6 +190,11 @@ class Dependence:
         mean = float(truth[: self._half].mean()) if self._half else 0.0
         ordered = self._second.compare(second["y"].fill_null(mean).to_numpy())
         return max(dependence, ordered / scale_of_second if scale_of_second > 0 else 0.0)
+
+
+def _to_short(dense_ranks: Floats) -> npt.NDArray[Any]:
+    """Return ranks as 16-bit numbers if they fit: these are sorted by their digits, in a tenth of the time."""
+    return dense_ranks.astype(np.uint16) if dense_ranks.max(initial=0.0) <= _MOST_SHORT else dense_ranks
 
 
 def measure_dependence(values: pl.Series, label: pl.Series) -> float:

@@ -115,8 +115,10 @@ def validate(
     session = load_session(create=True)
     chosen = source or session.project.model().problem.source
     now, books = session.clock.now(), session.workspace.ledger
-    known = find_known_classes(chosen, session.sources, session.workspace.tables, books, session.workspace.environment)
-    schema = close_labels(resolve_schema(chosen, now, session.sources, books, session.clock), known)
+    workspace = session.workspace
+    schema = resolve_schema(chosen, now, session.sources, books, session.clock)
+    known = find_known_classes(chosen, schema, session.sources, workspace.tables, books, workspace.environment)
+    schema = close_labels(schema, known)
     definition = session.sources.definition(chosen)
     table = read_table(file, definition.format, dialect=definition.dialect, empty=True, types=schema.types)
     table = unify_columns(table, session.sources.labels(chosen))
@@ -209,7 +211,7 @@ def accept(
             raise InputError(f"no stopped batch of source {source!r} can be read", "fix the files, or delete them")
     else:
         raise InputError(f"no batch of source {source!r} is stopped", "add a file whose table the schema must accept")
-    known = find_known_classes(source, sources, session.workspace.tables, books, env)
+    known = find_known_classes(source, schema, sources, session.workspace.tables, books, env)
     with books.transaction(durable=True):
         version = accept_schema_change(
             source, tables, reason, now, sources, books, session.clock, known, renew=is_settled

@@ -6,7 +6,9 @@ of a block and of any number of blocks are sums of pieces.
 """
 
 import zlib
-from functools import lru_cache
+from collections.abc import Hashable
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +41,7 @@ class ColumnHistory(Struct, frozen=True, kw_only=True):
     bounds: bytes = b""
 
 
-class History(Struct, frozen=True, kw_only=True):
+class History(Struct, frozen=True, kw_only=True, dict=True):
     """The time blocks of a reference: the first second, the length of a block in seconds, and the rows of each piece.
 
     `columns` has an entry for each column with marks.
@@ -49,6 +51,11 @@ class History(Struct, frozen=True, kw_only=True):
     block: float
     rows: tuple[int, ...]
     columns: dict[str, ColumnHistory] = {}
+
+    @cached_property
+    def measured(self) -> dict[Hashable, Any]:
+        """What was computed from this history, by what was asked."""
+        return {}
 
     @property
     def blocks(self) -> int:

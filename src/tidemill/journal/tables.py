@@ -53,7 +53,7 @@ class DeltaTables:
         try:
             if known is None:
                 known = self._open_tables[table] = LocalTable(f"{self._root}/{table}")
-            else:
+            elif not known.is_newest():
                 known.update_incremental()
         except TableNotFoundError:
             self._require_log(table)

@@ -60,8 +60,9 @@ def ingest(
     A batch that cannot be read or checked is stopped, and the others are ingested. Accepted batches are recorded in
     pieces. The second output contains the bad rows of the stopped batches, for inspection; the verdicts link to it.
     """
-    known = find_known_classes(source, sources, tables, books, context.environment)
-    schema = close_labels(resolve_schema(source, until, sources, books, clock), known)
+    schema = resolve_schema(source, until, sources, books, clock)
+    known = find_known_classes(source, schema, sources, tables, books, context.environment)
+    schema = close_labels(schema, known)
     definition, labels = sources.definition(source), sources.labels(source)
 
     def refuse(batch: Batch, error: Unreadable) -> Verdict:

@@ -25,11 +25,17 @@ KnownClasses = Mapping[str, tuple[str, ...]]
 
 
 def find_known_classes(
-    source: str, sources: Sources, tables: TableReader, books: BooksReader, environment: str
+    source: str, schema: Schema, sources: Sources, tables: TableReader, books: BooksReader, environment: str
 ) -> dict[str, tuple[str, ...]]:
-    """Return the classes of the accepted rows of each label of a source: two or more, in at least 50 labelled rows."""
+    """Return the classes of the accepted rows of each label of a source: two or more, in at least 50 labelled rows.
+
+    A boolean label has no entry: its type allows no other class.
+    """
     found: dict[str, tuple[str, ...]] = {}
+    booleans = {column.name for column in schema.columns if column.type == "boolean"}
     for label, spellings in sources.labels(source).items():
+        if label in booleans and not spellings:
+            continue
         withdrawn = list(find_withdrawn(books, environment))
         try:
             rows = tables.read(source, tables.version(source), [label, BATCH] if withdrawn else [label])
