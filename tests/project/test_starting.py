@@ -8,9 +8,10 @@ import polars as pl
 import pytest
 
 from tidemill.core.policy import Policy
+from tidemill.data.timestamps import find_later_times
 from tidemill.errors import InputError
 from tidemill.project.configuration import read_policy
-from tidemill.project.guessing import guess_columns
+from tidemill.project.guessing import TableGuess, guess_columns
 from tidemill.project.starting import write_project
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
@@ -22,6 +23,10 @@ def started(folder: Path, table: pl.DataFrame, time: str = "") -> Policy:
     table.write_parquet(file)
     write_project(folder, guess_columns(table, "late", time=time), file)
     return read_policy(folder / "tidemill.toml")
+
+
+def guess(table: pl.DataFrame, time: str = "") -> TableGuess:
+    return guess_columns(table, "late", time=time, in_future=find_later_times(table, NOW + timedelta(days=1)))
 
 
 def visits(a_day: int, days: int = 30) -> pl.DataFrame:
@@ -95,6 +100,22 @@ def test_the_limits_of_a_regression_are_those_of_its_numbers(tmp_path: Path, odd
 def test_an_event_time_of_numbers_is_refused() -> None:
     with pytest.raises(InputError, match="column 'größe' has the type Int64, which is not a time"):
         guess_columns(visits(2), "late", time="größe")
+
+
+@pytest.mark.parametrize("kind", ["date", "time", "text"])
+def test_an_event_time_in_the_future_is_refused(kind: str) -> None:
+    late = pl.Series("at", [datetime(2026, 3, 1, tzinfo=UTC)] * 57 + [datetime(9999, 12, 31, tzinfo=UTC)] * 3)
+    late = {"date": late.dt.date(), "time": late, "text": late.dt.to_string("iso:strict")}[kind]
+    with pytest.raises(InputError, match="column 'at' has 3 times in the future, such as 9999-12-31"):
+        guess(visits(2).with_columns(late), time="at")
+
+
+def test_a_column_with_times_in_the_future_is_not_guessed_as_the_event_time() -> None:
+    due = pl.Series("due", [datetime(2999, 1, 1, tzinfo=UTC)] * 60)
+    table = visits(2)
+    found = guess(table.select(due, *table.columns))
+    assert (found.time, found.in_future, "due" in found.excluded) == ("at", ("due",), True)
+    assert guess(table.drop("at").with_columns(due)).time is None
 
 
 def test_a_regression_of_text_is_refused() -> None:

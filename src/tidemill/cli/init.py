@@ -66,13 +66,16 @@ def init(
     """Create a project that can run at once, with your table or with a generated example."""
     from msgspec.structs import replace
 
+    from tidemill.clock import SystemClock, parse_duration
     from tidemill.core.policy import Training
+    from tidemill.core.schema import Schema
     from tidemill.data.classes import order_classes
     from tidemill.data.keys import to_class_names
     from tidemill.data.learning import learn_table
     from tidemill.data.reading.given import GivenDialect
     from tidemill.data.spellings import find_spellings, unify_spellings
     from tidemill.data.storable import to_storable
+    from tidemill.data.timestamps import find_later_times
     from tidemill.project.example import write_example
     from tidemill.project.guessing import find_known_labels, guess_columns
     from tidemill.project.rhythm import describe_search
@@ -107,7 +110,16 @@ def init(
         ),
     )
     frame = to_storable(learned.frame, table.name)
-    guessed = guess_columns(frame, label, time=time, key=key, task=task, exclude=tuple(exclude or ()))
+    latest = SystemClock().now() + parse_duration(Schema(source="", columns=()).ahead)
+    guessed = guess_columns(
+        frame,
+        label,
+        time=time,
+        key=key,
+        task=task,
+        exclude=tuple(exclude or ()),
+        in_future=find_later_times(frame, latest),
+    )
     if guessed.task == "classification":
         known = find_known_labels(frame[label])
         spellings = find_spellings(known)
@@ -124,6 +136,8 @@ def init(
     _print_spellings(guessed)
     _print_columns(frame, guessed)
     output.out.print(f"  event time: {guessed.time or 'none found; set it with --time'}")
+    for column in guessed.in_future:
+        output.out.print(f"  column {column!r} has times in the future, and is no event time")
     output.out.print(f"  {describe_search(frame.height, guessed.rows_per_day)}")
     if frame.height < (needed := Training().minimum_rows):
         output.out.print(f"  too few rows: a training needs {needed} (minimum_rows under [training])")

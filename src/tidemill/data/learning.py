@@ -17,6 +17,7 @@ from tidemill.data.reading.dates import (
     UNITS,
     find_common_format,
     find_compact_format,
+    find_format_of_times,
     find_formats,
     find_unix_unit,
     find_unreadable_times,
@@ -277,17 +278,36 @@ class _Learner:
 
     def _propose_times(self, frame: pl.DataFrame) -> None:
         for values in frame:
-            if values.dtype.is_integer() and values.name not in self._given.ignored:
+            if values.name in self._given.ignored:
+                continue
+            if values.name in self._given.times:
+                _require_times(values)
+            elif values.dtype.is_integer():
                 unit = find_unix_unit(values.drop_nulls()) or find_compact_format(values.drop_nulls())
-                option = f"--date-format {shlex.quote(f'{values.name}={unit}')}"
-                if unit and values.name in self._given.times:
-                    raise InputError(
-                        f"column {values.name!r} has integers, not times", f"if they are times, add {option}"
-                    )
                 if unit:
+                    option = f"--date-format {shlex.quote(f'{values.name}={unit}')}"
                     self._facts.append(
                         f"column {values.name!r} is read as integers; if they are dates or times, add {option}"
                     )
+
+
+def _require_times(values: pl.Series) -> None:
+    """Raise `InputError` if a column that should be the event time has no times: no batch would be accepted."""
+    known = values.drop_nulls()
+    if values.dtype.is_temporal() or known.is_empty():
+        return
+    wrong = known.filter(_read_times(known).is_null()) if known.dtype == pl.String else known
+    if wrong.is_empty():
+        return
+    what = "integers" if known.dtype.is_integer() else "numbers" if known.dtype.is_numeric() else "texts"
+    form = find_format_of_times(known)
+    raise InputError(
+        f"column {values.name!r} has {what}, not times, such as {wrong[0]!r}",
+        f"if they are times, add --date-format {shlex.quote(f'{values.name}={form}')}"
+        if form
+        else "write times in the file as 2013-01-31T14:05:06+01:00, name their form with --date-format, or choose "
+        "another column with --time",
+    )
 
 
 def _require_text(kept: pl.Series, dialect: Dialect) -> None:

@@ -122,3 +122,24 @@ def to_utc(values: Values, kind: pl.DataType) -> Values:
     if isinstance(kind, pl.Datetime) and kind.time_zone:
         return values.dt.convert_time_zone("UTC").cast(TIMESTAMP)
     return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+
+
+def find_later_times(frame: pl.DataFrame, limit: datetime) -> dict[str, pl.Series]:
+    """Return the values after `limit` of each column of times or dates, also as text of ISO 8601.
+
+    >>> rows = pl.DataFrame({"at": ["2013-01-31", "9999-12-31"], "n": [1, 2]})
+    >>> find_later_times(rows, datetime(2030, 1, 1, tzinfo=UTC))["at"].to_list()
+    ['9999-12-31']
+    """
+    found = {}
+    for values in frame:
+        if values.dtype == pl.String:
+            moments = values.to_frame().select(parse_times(pl.col(values.name))).to_series()
+        elif values.dtype == pl.Date or isinstance(values.dtype, pl.Datetime):
+            moments = to_utc(values, values.dtype)
+        else:
+            continue
+        later = values.filter(moments > limit)
+        if len(later):
+            found[values.name] = later
+    return found

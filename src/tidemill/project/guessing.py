@@ -1,6 +1,7 @@
 """Guesses the roles of the columns of a table: task of the label, event time, key, inputs."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -21,7 +22,8 @@ class TableGuess(Struct, frozen=True, kw_only=True):
 
     `spread` is the standard deviation of a regression's label, `newest` the latest event time, and `rows_per_day` the
     mean number of rows per day (0 without an event time) and `rows` their number. `positive` is the positive class, if
-    there are two. `spellings` are other spellings of classes, each with the one that is used.
+    there are two. `spellings` are other spellings of classes, each with the one that is used. `in_future` are columns
+    of times that are no event times, because some are in the future.
     """
 
     label: str
@@ -36,17 +38,26 @@ class TableGuess(Struct, frozen=True, kw_only=True):
     rows: int = 0
     positive: str = ""
     spellings: dict[str, str] = {}
+    in_future: tuple[str, ...] = ()
 
 
 def guess_columns(
-    frame: pl.DataFrame, label: str, *, time: str = "", key: str = "", task: str = "", exclude: tuple[str, ...] = ()
+    frame: pl.DataFrame,
+    label: str,
+    *,
+    time: str = "",
+    key: str = "",
+    task: str = "",
+    exclude: tuple[str, ...] = (),
+    in_future: Mapping[str, pl.Series] | None = None,
 ) -> TableGuess:
-    """Guess the roles of the columns of a table.
+    """Guess the roles of the columns of a table; a column with times `in_future` is no event time.
 
     Raises
     ------
     InputError
-        if a named column does not exist, the event time has no times, or the label of a regression no numbers.
+        if a named column does not exist, the event time has no times or future ones, or the label of a regression no
+        numbers.
     DataError
         if the label is of one class only, or a column is null in every row.
     """
@@ -61,7 +72,11 @@ def guess_columns(
         )
     kind = _find_task(frame[label], task)
     types = frame.schema
-    when = time or next((c for c in types if _is_time(types[c]) and c != label), "")
+    times = [time] if time else [c for c in types if _is_time(types[c]) and c != label]
+    future = {c: late for c, late in (in_future or {}).items() if c in times}
+    if time and time in future:
+        raise _explain_future(future[time])
+    when = next((c for c in times if c not in future), "")
     found_key = key or next((c for c in frame.columns if _is_key(frame[c]) and c not in (label, when)), "")
     excluded = dict.fromkeys(exclude, "excluded by --exclude")
     for name in frame.columns:
@@ -94,6 +109,15 @@ def guess_columns(
         newest=newest,
         rows_per_day=frame.height / max(days, 1.0) if newest else 0.0,
         rows=frame.height,
+        in_future=tuple(future),
+    )
+
+
+def _explain_future(late: pl.Series) -> InputError:
+    return InputError(
+        f"column {late.name!r} has {len(late):,} times in the future, such as {late[0]}: they are no times of events",
+        "choose another column with --time, or correct them; if they mean that the time is missing, add --null with "
+        "their text in the file",
     )
 
 

@@ -1,6 +1,7 @@
 """Dates and times in other forms than ISO 8601: found, or read by the format that is given."""
 
-from datetime import UTC, datetime, timedelta
+import shlex
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidemill.data.learning import LearnedTable, learn_table
-from tidemill.data.reading.dates import find_compact_format
+from tidemill.data.reading.dates import find_compact_format, require_format
 from tidemill.data.reading.given import GivenDialect
 from tidemill.errors import DataError, InputError
 
@@ -66,6 +67,42 @@ def test_numbers_that_are_no_compact_dates_are_refused_as_dates(value: str) -> N
     assert not any("--date-format" in fact for fact in learn(["20130101", value]).facts)
     with pytest.raises(InputError, match="without the format %Y%m%d"):
         learn(["20130101", value], GivenDialect(date_formats={"at": "%Y%m%d"}))
+
+
+@pytest.mark.parametrize(
+    ("values", "form", "first"),
+    [
+        (["1995-01", "1995-02"], "%Y-%m", date(1995, 1, 1)),
+        (["02/1995", "03/1995"], "%m/%Y", date(1995, 2, 1)),
+        (["Feb 1995", "March 1995"], "%B %Y", date(1995, 2, 1)),
+        (["1995-Feb", "1995-Mar"], "%Y-%B", date(1995, 2, 1)),
+        (["199502", "199512"], "%Y%m", date(1995, 2, 1)),
+        (["1760", "1761"], "%Y", date(1760, 1, 1)),
+        (["Mon, 20 Oct 2025 01:00:00 +0200"], "%a, %d %b %Y %H:%M:%S %z", datetime(2025, 10, 19, 23, tzinfo=UTC)),
+        (["20251020T010000Z", "20251020T010000+0100"], "%Y%m%dT%H%M%S%z", datetime(2025, 10, 20, 1, tzinfo=UTC)),
+        (["1760922000.25"], "unix_seconds", datetime(2025, 10, 20, 1, 0, 0, 250_000, tzinfo=UTC)),
+    ],
+)
+def test_an_event_time_in_another_form_is_asked_with_its_format(
+    values: list[str], form: str, first: date | datetime
+) -> None:
+    with pytest.raises(InputError, match=r"column 'at' has (texts|numbers|integers), not times") as error:
+        learn(values, GivenDialect(times=("at",)))
+    assert f"--date-format {shlex.quote(f'at={form}')}" in str(error.value.cure)
+    assert learn(values, GivenDialect(times=("at",), date_formats={"at": form})).frame["at"][0] == first
+
+
+@pytest.mark.parametrize("value", ["1960Q1", "2025-W43-1", "20 octobre 2025", "01:00", "45950.04", "soon"])
+def test_an_event_time_without_times_is_refused(value: str) -> None:
+    with pytest.raises(InputError, match=f"not times, such as '?{value}") as error:
+        learn([value, value], GivenDialect(times=("at",)))
+    assert "choose another column with --time" in str(error.value.cure)
+
+
+@pytest.mark.parametrize("form", ["%d", "%Y-%d", "%H:%M", "%Y-%m %H:%M", "%m", "", "%Y %Q"])
+def test_a_format_of_dates_has_a_year_and_no_gaps(form: str) -> None:
+    with pytest.raises(InputError, match="is not a format of dates"):
+        require_format(form)
 
 
 @pytest.mark.parametrize(

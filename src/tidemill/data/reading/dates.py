@@ -21,15 +21,18 @@ _PARTS = {
     "%y": "[0-9]{2}",
     "%b": "[A-Za-z]{3}",
     "%B": "[A-Za-z]{3,9}",
+    "%a": "[A-Za-z]{3}",
+    "%A": "[A-Za-z]{6,9}",
     "%H": "[0-9]{1,2}",
     "%I": "[0-9]{1,2}",
     "%M": "[0-9]{2}",
     "%S": "[0-9]{2}",
     "%p": "[AaPp][Mm]",
     "%.f": r"(?:[.,][0-9]{1,9})?",
-    "%z": "[+-][0-9]{2}:?[0-9]{2}",
+    "%z": "(?:[+-][0-9]{2}:?[0-9]{2}|Z)",
 }
 _CLOCK = ("%H", "%I")
+_DAY, _MONTH, _YEAR = frozenset({"%d"}), frozenset({"%m", "%b", "%B"}), frozenset({"%Y", "%y"})
 _DAYS = (
     *("%d.%m.%Y", "%d.%m.%y", "%Y.%m.%d"),
     *("%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y"),
@@ -40,18 +43,31 @@ _TIMES = (
     *("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %I:%M%p", " %I:%M:%S%p", " %H:%M:%S%.f"),
     *("T%H:%M", "T%H:%M:%S", "T%H:%M:%S%.f", ", %H:%M", ", %H:%M:%S", ", %I:%M %p", ", %I:%M:%S %p"),
 )
+_MONTHS = (
+    *("%Y-%m", "%Y/%m", "%Y.%m", "%m/%Y", "%m-%Y", "%m.%Y", "%Y%m"),
+    *("%B %Y", "%B-%Y", "%B. %Y", "%Y %B", "%Y-%B", "%B-%y", "%B %y", "%Y"),
+)
+_MAILS = tuple(f"%a, %d %b %Y %H:%M:%S{zone}" for zone in (" %z", " GMT", ""))
+_COMPACT_TIMES = tuple(f"%Y%m%dT%H%M{rest}" for rest in ("%S%z", "%S", "%z", ""))
 FORMATS = tuple(day + clock for clock in _TIMES for day in _DAYS)
 _LIKELY = re.compile(r"^\w{1,9}[-./, ]+\w{1,9}[-./, ]+\d{2,4}|^\d{4}[-./]\d{1,2}[-./]\d{1,2}")
 
 
 def require_format(form: str) -> str:
-    """Return a format; raise `InputError` if it is neither a unit of Unix time nor has a day, a month and a year."""
+    """Return a format of days, months, years or Unix time.
+
+    Raises
+    ------
+    InputError
+        if it has no year, a day without a month, a time of day without a day, or an unknown part.
+    """
     parts = set(_split(form))
-    complete = {"%d"} <= parts and parts & {"%m", "%b", "%B"} and parts & {"%Y", "%y"}
+    needed = [_YEAR] + [_MONTH] * bool(parts & _DAY) + [_DAY] * bool(parts & set(_CLOCK))
+    complete = all(parts & names for names in needed)
     if form not in UNITS and (not complete or any(part[:1] == "%" and part not in _PARTS for part in parts)):
         raise InputError(
             f"{form!r} is not a format of dates",
-            f"write a format such as %d.%m.%Y or %m/%d/%Y %H:%M, or one of: {', '.join(UNITS)}",
+            f"write a format such as %d.%m.%Y, %m/%d/%Y %H:%M or %Y-%m, or one of: {', '.join(UNITS)}",
         )
     return form
 
@@ -68,6 +84,12 @@ def parse_format(values: pl.Series, form: str) -> pl.Series:
     if "%.f" in form:
         text = text.str.replace(r",([0-9]{1,9})( |[+-]|$)", ".${1}${2}")
     matched = text.set(~text.str.contains(_grammar(form)), None)
+    if "%z" in form:
+        matched = matched.str.replace("Z$", "+00:00")
+    # A month or a year is its first day.
+    for names, first in ((_MONTH, "%m"), (_DAY, "%d")):
+        if not names & set(_split(form)):
+            matched, form = matched + " 01", f"{form} {first}"
     if any(part in form for part in _CLOCK):
         zoned = "%z" in form
         times = matched.str.to_datetime(form, time_unit="us", time_zone="UTC" if zoned else None, strict=False)
@@ -129,6 +151,21 @@ def find_compact_format(values: pl.Series) -> str:
         if 1900 * unit <= least and most <= 2100 * unit and not parse_format(values, form).null_count():
             return form
     return ""
+
+
+def find_format_of_times(values: pl.Series) -> str:
+    """Return a format for a column that a person names as times, also of months and years, or an empty text."""
+    known = values.drop_nulls()
+    if known.dtype.is_numeric():
+        whole = known.cast(pl.Int64, strict=False)
+        if unit := find_unix_unit(whole):
+            return unit
+        if not known.dtype.is_integer():
+            return ""
+        if compact := find_compact_format(whole):
+            return compact
+    forms = ("%Y%m", "%Y") if known.dtype.is_numeric() else (*_MONTHS, *_MAILS, *_COMPACT_TIMES)
+    return next((form for form in forms if len(known) and not parse_format(known, form).null_count()), "")
 
 
 _COMPACT = {"%Y%m%d": 10**4, "%Y%m%d%H%M": 10**8, "%Y%m%d%H%M%S": 10**10}
