@@ -99,9 +99,10 @@ def _has_both_classes(truth: Truth) -> bool:
 
 def roc_auc(positive: Booleans, scores: Floats) -> float:
     """Return the probability that a positive scores above a negative; ties count half (Hanley & McNeil 1982)."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(scores)
+    if np.isnan(scores).any():
+        return float("nan")
+    _, groups, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (counts.cumsum() - (counts - 1) / 2)[groups]  # equal scores have the mean of their ranks
     positives = int(positive.sum())
     negatives = len(positive) - positives
     return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))

@@ -12,6 +12,7 @@ from tidemill.core.model import PredictionTask
 from tidemill.core.policy import Training
 from tidemill.data.arrays import Floats
 from tidemill.errors import ConfigurationError
+from tidemill.host.boosting import import_lightgbm
 from tidemill.training.estimators import EstimatorRows, fit_estimator
 from tidemill.training.seeds import LIGHTGBM_SEEDS
 
@@ -46,8 +47,7 @@ def fit_lightgbm(
     ConfigurationError
         if LightGBM rejects a parameter of the policy, or does not support it.
     """
-    import lightgbm
-
+    lightgbm = import_lightgbm()
     _check_parameter_names(policy.params)
     objective: dict[str, Any] = {"objective": "regression"}
     if task == "classification":
@@ -106,8 +106,7 @@ class _Logger:
 
 def _check_parameter_names(params: dict[str, Any]) -> None:
     """Raise `ConfigurationError` for a parameter that LightGBM does not support; LightGBM itself only warns."""
-    import lightgbm
-
+    lightgbm = import_lightgbm()
     messages: list[str] = []
     lightgbm.register_logger(_Logger(messages.append))
     try:

@@ -9,6 +9,7 @@ import polars as pl
 from tidemill.core.model import Manifest, Model
 from tidemill.data.encoding import Encoding, encode
 from tidemill.errors import DataError
+from tidemill.host.boosting import import_lightgbm
 from tidemill.models.environment import list_versions
 from tidemill.models.predictions import Predictions, to_predictions
 
@@ -22,11 +23,10 @@ class LightGBM:
     """A booster with its encoding; it reproduces the training encoding exactly, and threads can share it."""
 
     def __init__(self, model: Model) -> None:
-        import lightgbm
-
+        library = import_lightgbm()
         self.signature = model.manifest.signature
         self._encoding = msgspec.json.decode(model.files["encoding.json"], type=Encoding)
-        self._booster = lightgbm.Booster(model_str=model.files["model.txt"].decode())
+        self._booster = library.Booster(model_str=model.files["model.txt"].decode())
         if self._booster.num_feature() != len(self._encoding.names):
             raise DataError(
                 f"package {model.manifest.name!r} has {self._booster.num_feature()} features in its booster and "

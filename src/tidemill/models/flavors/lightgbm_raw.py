@@ -12,6 +12,7 @@ import polars as pl
 from tidemill.core.model import Model, PredictionTask
 from tidemill.data.rows import RowReader
 from tidemill.errors import DataError
+from tidemill.host.boosting import import_lightgbm
 from tidemill.models.file_info import ModelFileInfo
 from tidemill.models.predictions import Predictions, to_predictions
 
@@ -26,8 +27,7 @@ class LightGBMRaw:
     """A booster with its columns in its order; text columns are those that were pandas categories."""
 
     def __init__(self, model: Model) -> None:
-        import lightgbm
-
+        lightgbm = import_lightgbm()
         self.signature = model.manifest.signature
         self._reader = RowReader(self.signature.inputs)
         text = model.files[FILE].decode()
