@@ -13,6 +13,7 @@ import polars as pl
 from msgspec.structs import replace
 
 from tidemill.data.arrays import Floats
+from tidemill.data.interactions import choose_products
 from tidemill.data.marks import profile_history
 from tidemill.data.statistics import (
     ColumnProfile,
@@ -35,6 +36,7 @@ _LEAST_CORRELATION = 0.2
 _RIDGE = 1e-3
 _FARTHEST = 5.0
 _FOLDS = 5
+_SAME = 0.05
 RESIDUAL, AGREEMENT = " given the others", " with the others"
 
 
@@ -42,7 +44,8 @@ def profile_reference(frame: pl.DataFrame, times: pl.Series) -> Profile:
     """Return the profile of training rows with their history, the relations of their columns, and those' profile.
 
     The profile of the relations is that of predictions for rows which the regression did not learn (five folds of
-    time), because rows that it learned fit better than later ones.
+    time), because rows that it learned fit better than later ones. If the weights of a fold predict nearly the same as
+    those of all rows, the latter are used: otherwise rows with the same values would differ between folds.
     """
     described = profile_history(frame, times)
     if frame.height < _LEAST_ROWS:
@@ -51,18 +54,20 @@ def profile_reference(frame: pl.DataFrame, times: pl.Series) -> Profile:
     ordered, ordered_times = frame[order], times[order]
     bounds = [frame.height * fold // _FOLDS for fold in range(_FOLDS + 1)]
     learned = ordered.gather_every(-(-frame.height // _ROWS))
-    features, matrix = _scale_features(learned, described)
+    features, matrix = _add_products(*_scale_features(learned, described))
     rows = learned.height
     folds = list(pairwise([rows * number // _FOLDS for number in range(_FOLDS + 1)]))
     products = [matrix[:, begin:end] @ matrix[:, begin:end].T for begin, end in folds]
-    relations = _solve(np.sum(products, axis=0) / rows, features)
+    total = np.sum(products, axis=0) / rows
+    relations = _solve(total, features)
     if relations is None:
         return described
     parts = []
     for number, (begin, end) in enumerate(pairwise(bounds)):
         others = np.sum([part for index, part in enumerate(products) if index != number], axis=0)
         fitted = _solve(others / (rows - folds[number][1] + folds[number][0]), features, relations)
-        parts.append(relate(ordered[begin:end], replace(described, relations=fitted)))
+        assert fitted is not None
+        parts.append(relate(ordered[begin:end], replace(described, relations=_keep_same(fitted, relations, total))))
     described = replace(described, relations=relations)
     return replace(described, joint=profile_history(pl.concat(parts), ordered_times))
 
@@ -119,31 +124,88 @@ def _scale(values: Floats, feature: Feature) -> Floats:
     return scaled
 
 
+def _add_products(features: tuple[Feature, ...], matrix: Floats) -> tuple[tuple[Feature, ...], Floats]:
+    """Return the features and the rows with those products of features that predict what the others leave."""
+    if not features:
+        return features, matrix
+    inverse = _invert(matrix @ matrix.T / matrix.shape[1])
+    columns = [feature.column for feature in features]
+    residuals = {}
+    for name in dict.fromkeys(columns):
+        targets, others, solutions = _regress(inverse, features, name)
+        residuals[name] = matrix[targets[0]] - solutions[0] @ matrix[others]
+    candidates = [index for index, feature in enumerate(features) if feature.power == 1]
+    added, rows = [], []
+    for factors in choose_products(matrix, columns, candidates, residuals):
+        product = _multiply(matrix, factors)
+        feature = Feature(
+            column=columns[factors[0]], factors=factors, centre=float(product.mean()), unit=float(product.std())
+        )
+        added.append(feature)
+        rows.append(_scale(product, feature))
+    return (*features, *added), np.stack([*matrix, *rows])
+
+
+def _multiply(matrix: Floats, factors: Sequence[int]) -> Floats:
+    product: Floats = matrix[list(factors)].prod(axis=0)
+    return product
+
+
+def _invert(products: Floats) -> Floats:
+    return np.asarray(np.linalg.inv(products + _RIDGE * np.eye(len(products))), float)
+
+
+def _regress(inverse: Floats, features: Sequence[Feature], name: str) -> tuple[list[int], list[int], Floats]:
+    """Return the features of a column, those without the column, and the weights with which these predict the former.
+
+    The regression of some features on the others comes from blocks of the inverse (Lauritzen 1996, appendix C).
+    """
+    columns = [{feature.column, *(features[factor].column for factor in feature.factors)} for feature in features]
+    own = [index for index, used in enumerate(columns) if name in used]
+    others = [index for index, used in enumerate(columns) if name not in used]
+    targets = sum(not features[index].factors for index in own)  # products come last
+    if not others:
+        return own[:targets], others, np.zeros((targets, 0))
+    solutions = -np.asarray(np.linalg.solve(inverse[np.ix_(own, own)], inverse[np.ix_(own, others)]), float)
+    return own[:targets], others, solutions[:targets]
+
+
 def _solve(products: Floats, features: tuple[Feature, ...], like: Relations | None = None) -> Relations | None:
     """Return the relations by ridge regression, from the mean products of the features; None if there is none.
 
-    With `like`, return the relations of the same columns, with the same correlations as divisors.
+    A column is predicted by its first feature, or if that has no relation by the one that the others predict best. With
+    `like`, return the relations of the same features, with the same correlations as divisors.
     """
     if not features:
         return None
-    inverse = np.linalg.inv(products + _RIDGE * np.eye(len(features)))
-    known = {relation.column: relation.correlation for relation in like.relations} if like else {}
+    inverse = _invert(products)
+    known = {relation.column: relation for relation in like.relations} if like else {}
     relations = []
     for name in known or dict.fromkeys(feature.column for feature in features):
-        own = [index for index, feature in enumerate(features) if feature.column == name]
-        others = [index for index, feature in enumerate(features) if feature.column != name]
+        targets, others, solutions = _regress(inverse, features, name)
         if not others:
             continue
-        # The regression of some features on the others, from blocks of the inverse (Lauritzen 1996, appendix C).
-        target, solution = own[0], -np.linalg.solve(inverse[np.ix_(own, own)], inverse[np.ix_(own, others)])[0]
-        correlation = known.get(name) or max(float(solution @ products[others, target]), 0.0) ** 0.5
+        correlations = np.maximum(np.einsum("ij,ji->i", solutions, products[np.ix_(others, targets)]), 0.0) ** 0.5
+        chosen = 0 if correlations[0] >= _LEAST_CORRELATION else int(correlations.argmax())
+        correlation = float(correlations[chosen])
+        if name in known:
+            chosen, correlation = targets.index(known[name].feature), known[name].correlation
         if correlation >= _LEAST_CORRELATION:
             weights = np.zeros(len(features))
-            weights[others] = solution
+            weights[others] = solutions[chosen]
             relations.append(
-                Relation(column=name, feature=target, weights=tuple(weights.tolist()), correlation=correlation)
+                Relation(column=name, feature=targets[chosen], weights=tuple(weights.tolist()), correlation=correlation)
             )
     return Relations(features=features, relations=tuple(relations)) if relations else None
+
+
+def _keep_same(fitted: Relations, relations: Relations, products: Floats) -> Relations:
+    """Return the relations of a fold, with the weights of all rows where both predict nearly the same."""
+    kept = []
+    for own, other in zip(fitted.relations, relations.relations, strict=True):
+        difference = np.asarray(own.weights) - np.asarray(other.weights)
+        kept.append(other if float(difference @ products @ difference) ** 0.5 <= _SAME else own)
+    return replace(fitted, relations=tuple(kept))
 
 
 def _choose_features(described: Profile) -> tuple[Feature, ...]:
@@ -176,12 +238,16 @@ def _build_features(
     has_value = np.zeros(matrix.shape, dtype=bool)
     places: dict[str, list[int]] = {name: [] for name in dict.fromkeys(feature.column for feature in features)}
     for index, feature in enumerate(features):
-        places[feature.column].append(index)
+        if not feature.factors:
+            places[feature.column].append(index)
     for name, indices in places.items():
         own = [features[index] for index in indices]
         for index, (values, present) in zip(indices, _compute_features(frame[name], own, profiles[name]), strict=True):
             scaled = _scale(values, features[index])
             matrix[index], has_value[index] = np.where(present, scaled, 0.0), present
+    for index, feature in enumerate(features):
+        if feature.factors:
+            matrix[index] = _scale(_multiply(matrix, feature.factors), feature)
     return matrix, has_value
 
 

@@ -69,11 +69,15 @@ class ColumnProfile(Struct, frozen=True, kw_only=True):
 
 
 class Feature(Struct, frozen=True, kw_only=True):
-    """A number of each row: a rank to a `power`, or whether a text is a `value`; less the centre, per unit."""
+    """A number of each row: a rank to a `power`, or whether a text is a `value`; less the centre, per unit.
+
+    With `factors`, it is the product of these other features, by their indices, and `column` is that of the first.
+    """
 
     column: str
     value: str | None = None
     power: int = 1
+    factors: tuple[int, ...] = ()
     centre: float = 0.0
     unit: float = 1.0
 
