@@ -8,26 +8,32 @@ what else the machine does. The p99 of all requests of each side are compared, a
 
 import argparse
 import json
+import math
 import statistics
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from benchmarks._hostile_models import make_harmful_row, make_hostile_package
-from benchmarks._report import print_figures
+from benchmarks._report import describe_commit, describe_machine, write_between
 from benchmarks._served_models import RunningService, make_package, make_rows, publish, serving
+from tidemill.core.model import Model
+from tidemill.core.route import Role
 
 KINDS = ("sleep", "loop", "leak", "exit", "leave", "crash")
 ROLES = ("champion", "challenger", "shadow")
 _OTHERS = ("light", "fine")
+_LABELS = {"light": "model in the service", "fine": "model in a process of its own", "health": "`/health`"}
+_PAGE = Path(__file__).parents[1] / "docs/reliability.md"
 _INTERVAL = 0.01
 _REST = 1.2
-"""Seconds after each block: a model that hangs is ended after 1 s."""
+"""Seconds after each block: a model that hangs is ended after 0.5 s, and three ends in a row make a pause of 1 s."""
 _SERVE = """
 import sys
 from pathlib import Path
@@ -36,13 +42,11 @@ from tidemill.compose.backends import open_workspace
 from tidemill.core.serving import Serving
 from tidemill.serving.server import serve
 
-class Settings(dict):
-    def get(self, name, default=None):
-        return default if name in ("light", "fine") else Serving(timeout="1s", memory_mb=512)
-
 workspace = open_workspace(Path(sys.argv[1]))
+limits = Serving(timeout="0.5s", memory_mb=512)
+settings = {name: limits for name in workspace.board.routes() if name not in ("light", "fine")}
 ready = lambda address: print(address, flush=True)
-serve(workspace, SystemClock(), port=0, settings=Settings(), ready=ready)
+serve(workspace, SystemClock(), port=0, settings=settings, ready=ready)
 """
 
 
@@ -61,7 +65,7 @@ class Measured(NamedTuple):
 
 def find_p99(times: Sequence[float]) -> float:
     """Return the p99 in milliseconds."""
-    return sorted(times)[int(len(times) * 0.99)] * 1000
+    return sorted(times)[math.ceil(len(times) * 0.99) - 1] * 1000
 
 
 def find_p99_of_all(blocks: Sequence[Sequence[float]]) -> float:
@@ -145,68 +149,92 @@ def measure(service: RunningService, model: str, count: int, rounds: int) -> Mea
     return Measured(usual, beside, failed, statuses)
 
 
-def run(count: int, rounds: int, kinds: tuple[str, ...]) -> dict[str, Any]:
-    """Return the figures: for each role and kind the ratio of the p99, and the seconds from SIGTERM to the end."""
-    figures: dict[str, Any] = {}
-    ratios: dict[str, list[float]] = {}
-    usual: Blocks = {}
-    beside: Blocks = {}
-    failed = 0
+def run(count: int, rounds: int, kinds: Sequence[str], roles: Sequence[str]) -> dict[str, Any]:
+    """Return the figures: for each role and kind the p99 of the others, and the seconds from SIGTERM to the end."""
+    cases: dict[str, Measured] = {}
+    names = {f"{kind} as {role}": f"{kind}-{role}" for kind in kinds for role in roles}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        good = make_package("lightgbm")
-        publish(folder, "light", (good, "champion"))
-        publish(folder, "fine", (make_package("sklearn"), "champion"))
-        for kind in kinds:
-            bad = make_hostile_package(kind)
-            publish(folder, f"{kind}-champion", (bad, "champion"))
-            publish(folder, f"{kind}-challenger", (good, "champion"), (bad, "challenger"))
-            publish(folder, f"{kind}-shadow", (good, "champion"), (bad, "shadow"))
+        _publish_models(folder, kinds, roles)
         with serving(folder, _SERVE) as service:
             deadline = time.monotonic() + 300
             while ask(service, "/ready") != 200:
                 if time.monotonic() > deadline:
                     raise SystemExit("the service is not ready")
                 time.sleep(0.2)
-            for kind in kinds:
-                for role in ROLES:
-                    measured = measure(service, f"{kind}-{role}", count, rounds)
-                    failed += measured.failed
-                    shown = []
-                    for other in measured.usual:
-                        before, after = (find_p99_of_all(each[other]) for each in (measured.usual, measured.beside))
-                        middle = [find_median_p99(each[other]) for each in (measured.usual, measured.beside)]
-                        shown.append(
-                            f"{other} {before:.1f} → {after:.1f} ms (blocks {middle[0]:.1f} → {middle[1]:.1f})"
-                        )
-                        ratios.setdefault(other, []).append(after / before)
-                        usual.setdefault(other, []).extend(measured.usual[other])
-                        beside.setdefault(other, []).extend(measured.beside[other])
-                    figures[f"{kind} as {role}"] = f"{', '.join(shown)}; its own statuses {measured.statuses}"
-                    print(f"{kind} as {role}: {figures[f'{kind} as {role}']}", flush=True)
-            harmful = json.dumps({"rows": [make_harmful_row()]}).encode()
-            for kind in kinds:
-                for role in ROLES:
-                    threading.Thread(
-                        target=_ask_quietly, args=(service, f"/predict/{kind}-{role}", harmful), daemon=True
-                    ).start()
-            time.sleep(0.3)
-            began = time.monotonic()
-            service.process.terminate()
-            code = service.process.wait(60)
-            figures["seconds from SIGTERM to the end"] = round(time.monotonic() - began, 1)
-            figures["its exit code"] = code
-    figures["requests to others that failed"] = failed
-    for other, values in ratios.items():
-        before, after = find_p99_of_all(usual[other]), find_p99_of_all(beside[other])
-        figures[f"{other}: p99 of all requests"] = f"{before:.1f} → {after:.1f} ms ({after / before:.2f} times)"
-        before, after = find_median_p99(usual[other]), find_median_p99(beside[other])
-        figures[f"{other}: median p99 of a block"] = f"{before:.1f} → {after:.1f} ms ({after / before:.2f} times)"
-        figures[f"{other}: cases in which p99 is at most doubled"] = (
-            f"{sum(each <= 2 for each in values)} of {len(values)}"
+            for case, model in names.items():
+                cases[case] = measure(service, model, count, rounds)
+                row = format_case(cases[case])
+                print(f"{case}: " + "; ".join(f"{column} {text}" for column, text in row.items()), file=sys.stderr)
+            end, code = _measure_end(service, names.values())
+    summary: dict[str, Any] = {
+        "requests to others that failed": sum(measured.failed for measured in cases.values()),
+        "seconds from SIGTERM to the end while all of them do harm": end,
+        "its exit code": code,
+    }
+    for other in (*_OTHERS, "health"):
+        usual = [block for measured in cases.values() for block in measured.usual[other]]
+        beside = [block for measured in cases.values() for block in measured.beside[other]]
+        ratios = [
+            find_p99_of_all(measured.beside[other]) / find_p99_of_all(measured.usual[other])
+            for measured in cases.values()
+        ]
+        summary[f"{_LABELS[other]}: p99 of all requests"] = _compare(find_p99_of_all(usual), find_p99_of_all(beside))
+        summary[f"{_LABELS[other]}: median p99 of a block"] = _compare(find_median_p99(usual), find_median_p99(beside))
+        summary[f"{_LABELS[other]}: cases in which p99 is at most doubled"] = (
+            f"{sum(ratio <= 2 for ratio in ratios)} of {len(ratios)}"
         )
-        figures[f"{other}: the largest ratio of a case"] = round(max(values), 2)
-    return figures
+    return {"cases": {case: format_case(measured) for case, measured in cases.items()}, "summary": summary}
+
+
+def format_case(measured: Measured) -> dict[str, str]:
+    """Return the cells of a case: the p99 of each other model, and the statuses of the model that does harm."""
+    cells = {
+        _LABELS[other]: _compare(find_p99_of_all(measured.usual[other]), find_p99_of_all(measured.beside[other]))
+        for other in measured.usual
+    }
+    statuses = ", ".join(f"{count} × {status}" for status, count in sorted(measured.statuses.items()))
+    return cells | {"its own replies": statuses}
+
+
+def format_results(figures: Mapping[str, Any]) -> str:
+    """Return the machine, the commit, a table with a row for each case, and the figures of all cases."""
+    columns = list(next(iter(figures["cases"].values())))
+    rows = [["model", *columns], *([case, *cells.values()] for case, cells in figures["cases"].items())]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    rows.insert(1, ["-" * width for width in widths])
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    summary = [f"- {name}: {value}" for name, value in figures["summary"].items()]
+    return "\n".join((f"{describe_machine()}; commit {describe_commit()}", "", *lines, "", *summary))
+
+
+def _compare(usual: float, beside: float) -> str:
+    return f"{usual:.1f} → {beside:.1f} ms ({beside / usual:.2f})"
+
+
+def _publish_models(folder: Path, kinds: Sequence[str], roles: Sequence[str]) -> None:
+    good = make_package("lightgbm")
+    publish(folder, "light", (good, "champion"))
+    publish(folder, "fine", (make_package("sklearn"), "champion"))
+    for kind in kinds:
+        bad = make_hostile_package(kind)
+        for role in roles:
+            arms: tuple[tuple[Model, Role], ...] = ((good, "champion"), (bad, cast("Role", role)))
+            publish(folder, f"{kind}-{role}", *(arms if role != "champion" else ((bad, "champion"),)))
+
+
+def _measure_end(service: RunningService, models: Iterable[str]) -> tuple[float, int]:
+    """Let all models do harm, and return the seconds from SIGTERM to the end of the service, and its exit code."""
+    harmful = json.dumps({"rows": [make_harmful_row()]}).encode()
+    for model in models:
+        threading.Thread(target=_ask_quietly, args=(service, f"/predict/{model}", harmful), daemon=True).start()
+    time.sleep(0.3)
+    began = time.monotonic()
+    service.process.terminate()
+    code = service.process.wait(60)
+    return round(time.monotonic() - began, 1), code
 
 
 def _ask_quietly(service: RunningService, path: str, body: bytes) -> None:
@@ -216,18 +244,21 @@ def _ask_quietly(service: RunningService, path: str, body: bytes) -> None:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two kinds of harm, 100 requests to each other model")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--count", type=int, default=100, help="requests to each other model in a block")
-    parser.add_argument("--rounds", type=int, default=6, help="blocks of each side")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="kinds of harm")
-    arguments = parser.parse_args()
-    if arguments.quick:
-        figures = run(50, 2, ("sleep", "leave"))
-    else:
-        figures = run(arguments.count, arguments.rounds, tuple(arguments.kinds))
-    print_figures(figures, as_json=arguments.json)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile_models", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="two kinds of harm and two blocks: about a minute")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--count", type=int, default=150, help="requests to each other model in a block")
+    parser.add_argument("--rounds", type=int, default=0, help="blocks of each side")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, help="kinds of harm")
+    parser.add_argument("--roles", nargs="+", choices=ROLES, default=ROLES, help="roles of the model that does harm")
+    parser.add_argument("--markdown", action="store_true", help="write the table to docs/reliability.md")
+    options = parser.parse_args()
+    kinds = options.kinds or (("sleep", "leave") if options.quick else KINDS)
+    figures = run(options.count, options.rounds or (2 if options.quick else 5), kinds, options.roles)
+    table = format_results(figures)
+    print(json.dumps(figures) if options.json else table)
+    if options.markdown:
+        write_between(_PAGE, "hostile models", table)
 
 
 if __name__ == "__main__":
