@@ -13,7 +13,6 @@ from tidemill.data.arrow_types import explain_parquet
 from tidemill.data.reading.bounds import (
     Bounds,
     require_json_cells,
-    require_parquet,
     require_shallow,
     require_text,
     require_workbook,
@@ -23,6 +22,7 @@ from tidemill.data.reading.delimited import name_columns, parse_delimited
 from tidemill.data.reading.encodings import to_utf8
 from tidemill.data.reading.json_rows import parse_json
 from tidemill.data.reading.layout import find_default_separator
+from tidemill.data.reading.parquet_bounds import require_parquet, require_parquet_file, require_parquet_memory
 from tidemill.data.reading.values import type_columns, type_typed_columns
 from tidemill.data.reading.workbook_child import parse_in_child
 from tidemill.data.reading.workbooks import parse_workbook
@@ -156,8 +156,7 @@ def read_typed(
 ) -> pl.DataFrame:
     """Return the rows of a format whose values have types."""
     if kind == "parquet":
-        if bounds is not None:
-            source = _read_parquet_bytes(source, bounds, name)
+        source = _check_parquet(source, bounds, name)
         try:
             frame = pl.read_parquet(source, glob=False)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
@@ -178,14 +177,21 @@ def read_typed(
     return parse_json(content, name, lines=kind == "jsonl")
 
 
-def _read_parquet_bytes(source: Path | BytesIO, bounds: Bounds, name: str) -> BytesIO:
-    """Return the bytes of a file within the bounds: a mapped file that shrinks meanwhile would end the process."""
-    if isinstance(source, Path):
+def _check_parquet(source: Path | BytesIO, bounds: Bounds | None, name: str) -> Path | BytesIO:
+    """Return the bytes of a file within the bounds: a mapped file that shrinks meanwhile would end the process.
+
+    Without bounds, a file of any size is mapped.
+    """
+    if isinstance(source, Path) and bounds is not None:
         size = source.stat().st_size
         if size > bounds.memory_mb * 1_000_000:
             raise bounds.explain_memory(name, size, f"has {size:,} bytes")
         source = BytesIO(source.read_bytes())
-    require_parquet(source, bounds, name)
+    if isinstance(source, Path):
+        footer = require_parquet_file(source, bounds, name)
+    else:
+        footer = require_parquet(source.getbuffer(), bounds, name)
+    require_parquet_memory(footer, bounds, name)
     return source
 
 

@@ -105,7 +105,7 @@ class DeltaSource:
             require_readable(table, self._name)
             earlier = set() if whole or not version else set(self._open(version - 1).file_uris())
             return read_files(table, earlier)
-        except (DeltaError, pl.exceptions.PolarsError, OSError) as error:
+        except (DeltaError, pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
             raise self._unreadable(version, _first_line(error)) from None
 
     def _open(self, version: int | None = None) -> "LocalTable":
@@ -136,5 +136,5 @@ class DeltaSource:
         )
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0]

@@ -1,6 +1,7 @@
 """The rows of the files of a Delta table, by the rules of its log: types, names, partitions and deleted rows."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -8,6 +9,7 @@ import polars as pl
 from deltalake import DeltaTable
 from msgspec import json
 
+from tidemill.data.reading.parquet_bounds import require_parquet_file
 from tidemill.delta import LocalTable
 from tidemill.errors import DataError
 
@@ -44,6 +46,9 @@ def read_files(table: LocalTable, excluded: set[str]) -> pl.DataFrame:
     wanted = pl.Schema(table.schema())
     fields = {entry["name"]: entry for entry in json.decode(table.schema().to_json())["fields"]}
     files = sorted((uri, values) for uri, values in _list_partitions(table).items() if uri not in excluded)
+    for uri, _ in files:
+        if "://" not in uri:
+            require_parquet_file(Path(uri))
     lazy_files = [pl.scan_parquet(uri, glob=False, hive_partitioning=False) for uri, _ in files]
     masks = _read_selection_vectors(table)
     frames = []

@@ -10,16 +10,13 @@ from io import BytesIO
 import numpy as np
 from msgspec import Struct
 
-from tidemill.data.reading.parquet_footer import find_footer_size, read_footer
 from tidemill.errors import TooLarge, TooMuchMemory, Unreadable
 
 MOST_COLUMNS = 10_000
 MOST_DEPTH = 200
 _MB = 1_000_000
-_MOST_FOOTER = 32 * _MB
-_PER_FOOTER_BYTE = 200
 # How many bytes of memory one byte of a text, and one value, need until the rows are in the table.
-_PER_TEXT_BYTE, _PER_VALUE = 6, 32
+_PER_TEXT_BYTE, PER_VALUE = 6, 32
 _PER_CELL, _PER_SPARSE_CELL = 16, 128
 _BLOCK = 1 << 22
 _JSON_NAME = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:')
@@ -113,24 +110,6 @@ def require_json_cells(content: bytes, rows: int, bounds: Bounds, name: str) -> 
     require_columns(len(names), name)
     if values < rows * len(names) // 2:  # otherwise the size of the text shows the memory
         require_cells(rows, len(names), bounds, name, per_cell=_PER_SPARSE_CELL)
-
-
-def require_parquet(source: BytesIO, bounds: Bounds, name: str) -> None:
-    """Raise an error if the footer of a Parquet file shows that its rows are beyond the bounds."""
-    content = source.getbuffer()
-    size = find_footer_size(content)
-    if size > _MOST_FOOTER:
-        raise bounds.explain_memory(name, size * _PER_FOOTER_BYTE, f"has a footer of {size:,} bytes")
-    footer = read_footer(content)
-    if footer is None:
-        return  # reading it names the fault
-    require_columns(footer.columns, name)
-    if footer.rows > bounds.rows:
-        raise bounds.explain_rows(name, footer.rows)
-    needed = footer.values * _PER_VALUE + footer.stored_bytes
-    if needed > bounds.memory_mb * _MB:
-        what = f"has {footer.values:,} values and {footer.stored_bytes:,} bytes without compression"
-        raise bounds.explain_memory(name, needed, what)
 
 
 def require_workbook(content: bytes, bounds: Bounds, name: str) -> None:

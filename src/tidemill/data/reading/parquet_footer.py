@@ -4,15 +4,15 @@ Polars reports the rows and columns, but not the values of lists and the bytes w
 memory the rows need. The footer is a record in the compact protocol of Thrift.
 """
 
-import os
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 _MAGIC = b"PAR1"
-_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
+_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, RECORD = 1, 2, 3, 7, 8, 9, 10, 11, 12
 _INTEGERS = (4, 5, 6)
 _DEEPEST = 20
+Record = dict[int, Any]
+MALFORMED = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
+"""What is raised where a record lacks a field, or where one has another type."""
 
 
 class RowGroup(NamedTuple):
@@ -41,42 +41,42 @@ class Footer(NamedTuple):
         return sum(group.stored_bytes for group in self.groups)
 
 
-def find_footer_size(content: bytes | memoryview) -> int:
+def find_footer_size(content: Any) -> int:
     """Return the number of bytes of the footer; 0 if the end of the file is not that of Parquet."""
     size = int.from_bytes(content[-8:-4], "little")
     return size if bytes(content[-4:]) == _MAGIC and size <= len(content) - 8 else 0
 
 
-def read_footer(content: bytes | memoryview) -> Footer | None:
-    """Return what the footer states; None if it cannot be read, which reading the rows then explains.
+def read_record(content: Any) -> Record | None:
+    """Return the footer of a file in memory or mapped, by the numbers of its fields; None if it cannot be read."""
+    size = find_footer_size(content)
+    try:
+        return dict(RecordReader(bytes(content[-8 - size : -8])).read(RECORD)) if size else None
+    except MALFORMED:
+        return None
+
+
+def read_footer(content: Any) -> Footer | None:
+    """Return what the footer states; None if it cannot be read, which reading the rows then explains."""
+    record = read_record(content)
+    return None if record is None else summarize_footer(record)
+
+
+def summarize_footer(record: Record) -> Footer | None:
+    """Return what a footer states; None if a number is absent or negative.
 
     The numbers are those of the footer's fields: 3 and 4 of the file, 1 and 3 of a row group, 3 of a column, and 5 and
     6 of its metadata.
     """
-    size = find_footer_size(content)
     try:
-        record = _Reader(bytes(content[-8 - size : -8])).read(_STRUCT)
         leaves = [element for element in record[2] if not element.get(5)]
-        return Footer(
-            rows=record[3], columns=len(leaves), groups=tuple(_read_group(group) for group in record.get(4, []))
-        )
-    except (LookupError, TypeError, ValueError, RecursionError):
+        groups = tuple(_read_group(group) for group in record.get(4, []))
+        return Footer(rows=record[3], columns=len(leaves), groups=groups) if record[3] >= 0 else None
+    except MALFORMED:
         return None
 
 
-def read_footer_of(path: Path) -> Footer | None:
-    """Return what the footer of a file states, without reading its rows; None if it cannot be read."""
-    with path.open("rb") as file:
-        file.seek(max(file.seek(0, os.SEEK_END) - 8, 0))
-        end = file.read()
-        size = int.from_bytes(end[:4], "little")
-        if end[4:] != _MAGIC or not 0 < size <= file.tell() - 8:
-            return None
-        file.seek(-8 - size, os.SEEK_END)
-        return read_footer(file.read())
-
-
-def _read_group(group: Mapping[int, Any]) -> RowGroup:
+def _read_group(group: Record) -> RowGroup:
     chunks = [chunk[3] for chunk in group[1]]
     numbers = (group[3], sum(chunk[5] for chunk in chunks), sum(chunk[6] for chunk in chunks))
     if min(numbers) < 0:
@@ -84,12 +84,13 @@ def _read_group(group: Mapping[int, Any]) -> RowGroup:
     return RowGroup(*numbers)
 
 
-class _Reader:
-    """Reads values of the compact protocol; a record is a dictionary by the numbers of its fields."""
+class RecordReader:
+    """Reads values of the compact protocol, from `position` to `end`; a record is a dictionary by its field numbers."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: Any, position: int = 0, end: int | None = None) -> None:
         self._content = content
-        self._position = 0
+        self._end = len(content) if end is None else end
+        self.position = position
 
     def read(self, kind: int, depth: int = 0) -> Any:
         if depth > _DEEPEST:
@@ -109,22 +110,22 @@ class _Reader:
             return self._read_list(depth)
         if kind == _MAP:
             return self._read_map(depth)
-        if kind == _STRUCT:
+        if kind == RECORD:
             return self._read_record(depth)
         raise ValueError(kind)
 
     def _take(self, size: int) -> bytes:
-        start = self._position
-        self._position += size
-        if self._position > len(self._content):
+        start = self.position
+        self.position += size
+        if self.position > self._end:
             raise IndexError
-        return self._content[start : self._position]
+        return bytes(self._content[start : self.position])
 
     def _read_number(self) -> int:
         number = shift = 0
         while True:
-            byte = self._content[self._position]
-            self._position += 1
+            byte: int = self._content[self.position]
+            self.position += 1
             number |= (byte & 0x7F) << shift
             if byte < 0x80:
                 return number
@@ -137,7 +138,7 @@ class _Reader:
         count, kind = head >> 4, head & 0x0F
         if count == 15:
             count = self._read_number()
-        if count > len(self._content):
+        if count > self._end - self.position:
             raise ValueError
         if kind in (_TRUE, _FALSE):
             return [self._take(1)[0] == _TRUE for _ in range(count)]
@@ -147,6 +148,8 @@ class _Reader:
         count = self._read_number()
         if not count:
             return {}
+        if count > self._end - self.position:
+            raise ValueError
         kinds = self._take(1)[0]
         for _ in range(count):
             self.read(kinds >> 4, depth + 1)

@@ -21,7 +21,8 @@ from tidemill.data.reading.delimited import parse_delimited
 from tidemill.data.reading.encodings import find_mark, to_utf8
 from tidemill.data.reading.json_rows import parse_json, to_plain_text
 from tidemill.data.reading.layout import find_default_separator, iterate_records, normalize_line_ends, skip_first_lines
-from tidemill.data.reading.parquet_footer import Footer, read_footer_of
+from tidemill.data.reading.parquet_bounds import require_parquet_file
+from tidemill.data.reading.parquet_footer import Footer
 from tidemill.data.reading.values import type_columns, type_typed_columns
 from tidemill.data.storable import to_storable
 from tidemill.data.types import column_type
@@ -203,10 +204,7 @@ def _to_utf8(content: bytes, dialect: Dialect, path: Path) -> bytes:
 
 
 def _iterate_parquet(path: Path, bounds: Bounds) -> Iterator[pl.DataFrame]:
-    footer = read_footer_of(path)
-    if footer is None:
-        raise Unreadable(f"{path} cannot be read as parquet: it has no footer", "copy the complete file again")
-    require_columns(footer.columns, str(path))
+    footer = require_parquet_file(path, bounds)
     for offset, rows in plan_slices(footer, bounds, str(path)):
         frame = pl.scan_parquet(path, glob=False).slice(offset, rows).collect()
         if frame.height != rows:
@@ -216,8 +214,6 @@ def _iterate_parquet(path: Path, bounds: Bounds) -> Iterator[pl.DataFrame]:
 
 def plan_slices(footer: Footer, bounds: Bounds, name: str) -> Sequence[tuple[int, int]]:
     """Return the first row and the number of rows of each part; a part has whole row groups if they are small."""
-    if footer.rows > bounds.rows:
-        raise bounds.explain_rows(name, footer.rows)
     slices: list[tuple[int, int]] = []
     offset = 0
     for group in footer.groups:
