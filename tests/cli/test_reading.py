@@ -98,3 +98,22 @@ def test_init_prints_which_texts_are_null(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("\n".join(["size,sex,y", *lines]))
     printed = tidemill(tmp_path, "init", "mine", "--from", "table.csv", "--label", "y").stdout
     assert "read as null: 'NA' (size 1, sex 27)" in printed
+
+
+@pytest.mark.parametrize("given", ["lake", "lake/**/*.csv", "lake/*/*.csv"])
+def test_of_several_files_a_project_starts_with_one(tmp_path: Path, given: str) -> None:
+    for month in ("2025-01", "2025-02"):
+        file = tmp_path / "lake" / f"month={month}" / "a.csv"
+        file.parent.mkdir(parents=True)
+        file.write_text("a,y\n" + "".join(f"{row},{row % 2}\n" for row in range(ROWS)))
+    refused = tidemill(tmp_path, "init", "mine", "--from", given, "--label", "y", code=2).stderr
+    assert f"--from {given} names 2 files" in refused
+    assert "add --from lake/month=2025-01/a.csv" in refused
+
+
+@pytest.mark.parametrize(("given", "what"), [("sqlite:///shop.db", "URL"), ("shop.db", "database")])
+def test_a_project_starts_with_a_file(tmp_path: Path, given: str, what: str) -> None:
+    (tmp_path / "shop.db").write_bytes(b"SQLite format 3")
+    refused = tidemill(tmp_path, "init", "mine", "--from", given, "--label", "y", code=2).stderr
+    assert f"--from shop.db is a {what}, and a project starts with a file" in refused
+    assert not (tmp_path / "mine").exists()

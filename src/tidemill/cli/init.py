@@ -1,8 +1,10 @@
 """`init`: starts a project around a table."""
 
 import csv
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from tidemill.project.guessing import TableGuess
 
 _MOST_COLUMNS = 8
+_DATABASES = (".db", ".sqlite", ".sqlite3", ".duckdb")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 def init(
@@ -90,6 +94,7 @@ def init(
         table, label, time, key = write_example(folder), "late", "ordered", "order_id"
     elif not label:
         raise InputError("the column to predict is missing", "add --label COLUMN")
+    _require_one_file(table)
     learned = learn_table(
         table,
         GivenDialect(
@@ -142,6 +147,27 @@ def init(
     if frame.height < (needed := Training().minimum_rows):
         output.out.print(f"  too few rows: a training needs {needed} (minimum_rows under [training])")
     output.out.print(f"next: cd {shlex.quote(name)} && tidemill run training && tidemill serve")
+
+
+def _require_one_file(table: Path) -> None:
+    """Raise `InputError` for a pattern, a folder, a database or a URL: a project starts with one file."""
+    text = str(table)
+    if (table.is_file() and table.suffix.lower() not in _DATABASES) or (table / "_delta_log").is_dir():
+        return
+    then = "then set path of the source in tidemill.toml to"
+    if _URL.match(text) or table.suffix.lower() in _DATABASES:
+        what = "URL" if _URL.match(text) else "database"
+        raise InputError(
+            f"--from {table.name} is a {what}, and a project starts with a file",
+            f"start with a file of some of its rows, such as rows.parquet; {then} the {what}",
+        )
+    pattern = f"{text}/**/*.*" if table.is_dir() else text
+    files = sorted(file for file in glob(pattern, recursive=True) if Path(file).is_file())  # noqa: PTH207
+    if files:
+        raise InputError(
+            f"--from {text} names {len(files):,} files, and a project starts with one of them",
+            f"add --from {shlex.quote(files[0])}; {then} a pattern that matches all of them",
+        )
 
 
 def _create_stores(folder: Path) -> None:

@@ -17,6 +17,7 @@ from tidemill.core.batch import Batch
 from tidemill.core.source import Source
 from tidemill.credentials import hide_url
 from tidemill.data.kinds.kind import hash_parts
+from tidemill.data.kinds.partitions import add_partitions
 from tidemill.data.reading.bounds import Bounds
 from tidemill.data.reading.parts import FORMATS as PART_FORMATS
 from tidemill.data.reading.parts import survey_parts
@@ -53,7 +54,11 @@ class LocalFiles:
         with self._explained(batch, file, bounds):
             rows = read_table(file, source.format, dialect=source.dialect, empty=True, types=batch.types, bounds=bounds)
         self._require_unchanged(batch, file)
-        return rows
+        return self._add_partitions(rows, batch)
+
+    def _add_partitions(self, rows: pl.DataFrame, batch: Batch) -> pl.DataFrame:
+        within = str(self._folder / batch.path).removeprefix(self._within)
+        return add_partitions(rows, within, self._source.dialect, batch.types or {})
 
     def open_parts(self, batch: Batch) -> Callable[[], Iterator[pl.DataFrame]] | None:
         """Return a function that iterates over the parts of a file; None if its format cannot be read in parts."""
@@ -66,7 +71,8 @@ class LocalFiles:
 
         def iterate() -> Iterator[pl.DataFrame]:
             with self._explained(batch, file, bounds):
-                yield from reader.iterate()
+                for rows in reader.iterate():
+                    yield self._add_partitions(rows, batch)
             self._require_unchanged(batch, file)
 
         return iterate
@@ -163,15 +169,17 @@ class RemoteObjects:
             raise bounds.explain_memory(batch.path, size, f"has {size:,} bytes")
         with _explained_errors(self._name, batch.path):
             content = bytes(store.get(key).bytes())
-        return parse_table(
+        dialect, types = self._source.dialect, batch.types or {}
+        rows = parse_table(
             io.BytesIO(content),
             batch.path,
             self._source.format,
-            dialect=self._source.dialect,
+            dialect=dialect,
             empty=True,
             types=batch.types,
             bounds=bounds,
         )
+        return add_partitions(rows, key.removeprefix(_fixed(self._pattern)), dialect, types)
 
     def _store(self) -> "ObjectStore":
         from obstore.store import from_url
