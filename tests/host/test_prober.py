@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from tests.models.test_export import ROWS, package
 from tidemill.core.model import Model
+from tidemill.host import probe_pool
 from tidemill.host.prober import PackageProber
 from tidemill.models.load import load
 from tidemill.models.package import to_files
@@ -66,7 +67,7 @@ def test_the_process_gets_no_secret_of_this_process(prober: PackageProber, monke
 def test_a_process_that_was_killed_is_started_again(prober: PackageProber) -> None:
     model = package()
     prober.probe(to_files(model), SAMPLES)
-    (process,) = prober._processes.values()
+    _, process = probe_pool._waiting[-1]
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert prober.probe(to_files(model), SAMPLES).error == ""

@@ -2,13 +2,9 @@
 
 import contextlib
 import hashlib
-import os
 import platform
-import subprocess
 import sys
 import tempfile
-import threading
-import weakref
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
@@ -18,31 +14,24 @@ import msgspec
 
 from tidemill.core.probe import PackageProbe
 from tidemill.errors import TidemillError
+from tidemill.host.probe_pool import request_probe
 from tidemill.host.uv import build_environment
 
 _LOCK = "requirements.txt"
-# A package must not see addresses, tokens or keys of this process.
-_PASSED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-# Threads do not speed up the prediction of one row, and their start takes longer than the prediction.
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-_PROGRAM = str(Path(__file__).with_name("probe_process.py"))
 
 
 class PackageProber:
     """Probes packages, each in a process of its own; `folder` keeps the environments that it builds.
 
-    For each lock, one process waits with the packages of the lock imported, and forks for each probe. If all packages
-    of the lock are installed on this machine in the same versions, that process uses the present interpreter and cannot
-    import any other package. Otherwise uv builds the environment, which is kept.
+    A process waits with the packages of a lock imported, and forks for each probe; all probers of this process share
+    it. If all packages of the lock are installed on this machine in the same versions, it uses the present interpreter
+    and cannot import any other package. Otherwise uv builds the environment, which is kept.
     """
 
     writable: ClassVar[bool] = False
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._mutex = threading.Lock()
-        self._processes: dict[tuple[int, str, bool], subprocess.Popen[str]] = {}
-        weakref.finalize(self, _stop, self._processes)
 
     def probe(
         self, files: dict[str, bytes], rows: list[dict[str, Any]], warm: tuple[str, ...] = (), *, strict: bool = False
@@ -66,41 +55,18 @@ class PackageProber:
                 built = False
                 where = "a fresh process with the present environment"
                 warning = f"{warning}; the present environment differs in {', '.join(different)}"
-        with tempfile.TemporaryDirectory(prefix="tidemill-") as folder, self._mutex:
+        with tempfile.TemporaryDirectory(prefix="tidemill-") as folder:
             for name, content in files.items():
                 file = Path(folder) / name
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
             request = {"folder": folder, "rows": rows, "warm": list(warm)}
-            result = self._request(interpreter, lock, built, request)
-        return msgspec.structs.replace(result, where=where, warning=warning, size_mb=size)
-
-    def _request(self, interpreter: str, lock: tuple[str, ...], built: bool, request: dict[str, Any]) -> PackageProbe:
-        # A forked process inherits the pipes of its parent and must not write to them: the key has the process id.
-        key = os.getpid(), "\n".join(lock), built
-        for _ in range(2):
-            process = self._processes.get(key)
-            if process is None or process.poll() is not None:
-                names = [] if built else sorted(_list_modules(lock)) or ["-"]
-                # -I removes the project's folder and the user's packages from sys.path.
-                process = self._processes[key] = subprocess.Popen(
-                    [interpreter, "-I", _PROGRAM, *names],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    text=True,
-                    encoding="utf-8",
-                    env={name: os.environ[name] for name in _PASSED_VARIABLES if name in os.environ} | _ONE_THREAD,
-                )
-            assert process.stdin is not None
-            assert process.stdout is not None
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(msgspec.json.encode(request).decode() + "\n")
-                process.stdin.flush()
-                line = process.stdout.readline()
-                if line:
-                    return msgspec.json.decode(line, type=_Response).to_result()
-        return PackageProbe(where="", error="the probe process stops as soon as it starts")
+            modules = [] if built else sorted(_list_modules(lock)) or ["-"]
+            line = request_probe(interpreter, lock, modules, msgspec.json.encode(request).decode())
+        result = _Response(error="the probe process stops as soon as it starts")
+        if line:
+            result = msgspec.json.decode(line, type=_Response)
+        return PackageProbe(**msgspec.structs.asdict(result), where=where, warning=warning, size_mb=size)
 
     def _find_or_build(self, lock: tuple[str, ...]) -> Path:
         """Return the interpreter of the environment of a lock; a workspace builds each environment once."""
@@ -126,16 +92,6 @@ class _Response(msgspec.Struct, frozen=True, kw_only=True):
     memory_mb: float = 0.0
     error: str = ""
     missing: str = ""
-
-    def to_result(self) -> PackageProbe:
-        return PackageProbe(where="", **msgspec.structs.asdict(self))
-
-
-def _stop(processes: dict[tuple[int, str, bool], "subprocess.Popen[str]"]) -> None:
-    for (process_id, *_), process in processes.items():
-        if process_id == os.getpid():
-            process.kill()
-            process.communicate()
 
 
 def _list_different(lock: tuple[str, ...]) -> list[str]:

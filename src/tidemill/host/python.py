@@ -6,6 +6,7 @@ import sys
 from contextlib import suppress
 from email.message import Message
 from email.parser import HeaderParser
+from functools import lru_cache
 from importlib.metadata import Distribution
 from pathlib import Path
 
@@ -21,8 +22,7 @@ def list_packages(folder: Path) -> list[str]:
         cached = msgspec.json.decode(file.read_bytes())
         if cached["seen"] == state:
             return list(cached["packages"])
-    installed = {(package.name or "", package.version) for package in importlib.metadata.distributions()}
-    packages = sorted(f"{name.lower().replace('_', '-')}=={version}" for name, version in installed if name)
+    packages = _read_packages(tuple(state))
     with suppress(OSError):  # without the file, the next call is only slower
         draft = file.with_suffix(".draft")
         draft.write_bytes(msgspec.json.encode({"seen": state, "packages": packages}))
@@ -30,9 +30,16 @@ def list_packages(folder: Path) -> list[str]:
     return packages
 
 
+@lru_cache(1)
+def _read_packages(state: tuple[str, ...]) -> list[str]:  # noqa: ARG001 - what it was read from
+    headers = [read_headers(package) for package in importlib.metadata.distributions()]
+    installed = {(each["Name"] or "", each["Version"]) for each in headers}
+    return sorted(f"{name.lower().replace('_', '-')}=={version}" for name, version in installed if name)
+
+
 def read_headers(package: Distribution) -> Message:
     """Return the metadata of an installed package without its description, which takes most of the time to read."""
-    text = package.read_text("METADATA") or package.read_text("PKG-INFO") or ""
+    text = package.read_text("METADATA") or package.read_text("PKG-INFO") or package.read_text("") or ""
     return HeaderParser().parsestr(text.partition("\n\n")[0])
 
 
