@@ -8,16 +8,19 @@ import polars as pl
 import pytest
 from msgspec import json
 from msgspec.structs import replace
+from polars.testing import assert_frame_equal
 
 from tidemill.core.check import Verdict
 from tidemill.core.model import Manifest, Model, Signature
 from tidemill.core.policy import ModelPolicy, Problem, Watch, WatchValue
 from tidemill.core.route import Arm, Route
 from tidemill.data.marks import profile_history
+from tidemill.data.relations import profile_reference, relate
 from tidemill.data.statistics import merge, profile
 from tidemill.journal.files import FileJournal
 from tidemill.monitoring.inputs import build_windows, choose_level
 from tidemill.monitoring.picture import draw_picture
+from tidemill.monitoring.related_rows import RelatedRows
 from tidemill.monitoring.watch import watch
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -171,3 +174,21 @@ def test_the_level_follows_the_interval_without_false_alarms() -> None:
     week = timedelta(days=7)
     assert choose_level(week, timedelta(weeks=26)) == pytest.approx(0.05 / 26 / 4)
     assert choose_level(timedelta(weeks=500), week) == 0.05
+
+
+@pytest.mark.parametrize("change", ["slides", "is the same", "loses a row", "begins elsewhere", "begins earlier"])
+def test_rows_of_the_last_window_have_the_relations_that_a_new_computation_has(change: str) -> None:
+    rows, times = build(3000).with_columns(other=pl.col("x0") * 2 + pl.col("x1")), clock(3000)
+    reference, kept = profile_reference(rows, times), RelatedRows()
+    ids = pl.Series([f"p{index}" for index in range(3000)])
+    kept.relate(ids[100:1100], rows[100:1100], reference)
+    part = {
+        "slides": list(range(400, 1500)),
+        "is the same": list(range(100, 1100)),
+        "loses a row": [*range(400, 700), *range(701, 1500)],
+        "begins elsewhere": list(range(2000, 2500)),
+        "begins earlier": list(range(1500)),
+    }[change]
+    found = kept.relate(ids[part], rows[part], reference)
+    assert_frame_equal(found, relate(rows[part], reference), abs_tol=1e-9)
+    assert_frame_equal(kept.relate(ids[part], rows[part], reference), found)

@@ -3,7 +3,7 @@
 A change of one column that leaves its distribution as it was, such as a permutation, changes how it fits the others.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from itertools import pairwise
 
@@ -72,16 +72,22 @@ def profile_reference(frame: pl.DataFrame, times: pl.Series) -> Profile:
     return replace(described, joint=profile_history(pl.concat(parts), ordered_times))
 
 
-def profile_joint(frame: pl.DataFrame, bounds: Sequence[int], reference: Profile) -> list[Profile]:
+def profile_joint(
+    frame: pl.DataFrame,
+    bounds: Sequence[int],
+    reference: Profile,
+    relate_rows: Callable[[pl.DataFrame, Profile], pl.DataFrame] | None = None,
+) -> list[Profile]:
     """Return the profiles of how the rows between each bound and the next fit the relations of a reference.
 
-    The list is empty if the reference has no relations, or if a column is absent.
+    The list is empty if the reference has no relations, or if a column is absent. `relate_rows` may return what it
+    knows of the rows instead of calling `relate`.
     """
     if reference.relations is None or reference.joint is None:
         return []
     if not {feature.column for feature in reference.relations.features} <= set(frame.columns):
         return []
-    return profile_parts(relate(frame, reference), bounds, reference.joint)
+    return profile_parts((relate_rows or relate)(frame, reference), bounds, reference.joint)
 
 
 def relate(frame: pl.DataFrame, reference: Profile) -> pl.DataFrame:

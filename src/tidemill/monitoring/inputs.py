@@ -19,6 +19,7 @@ from tidemill.errors import ConfigurationError
 from tidemill.models.flavors.lightgbm import measure_use
 from tidemill.monitoring.earlier_windows import EarlierWindows
 from tidemill.monitoring.matched_windows import MatchedWindows
+from tidemill.monitoring.related_rows import RelatedRows, find_related_rows
 from tidemill.monitoring.windows import list_sizes, unpack_features
 
 _FALSE_ALARM = 0.05
@@ -26,6 +27,7 @@ _LOOKS = 4  # windows that overlap have as many chances of a false alarm as four
 _NEWEST = 250
 _FILLED = 0.9
 _KEPT = 8  # references of the last looks
+_PROFILE = "profile.json"
 
 
 def check_inputs(
@@ -40,7 +42,8 @@ def check_inputs(
     They are compared with the training rows, or with the windows that `read_earlier` returns for the names of columns,
     if these are enough.
     """
-    reference, newest = read_reference(champion), min(value.minimum, _NEWEST)
+    of_release, newest = read_reference(champion), min(value.minimum, _NEWEST)
+    reference = of_release
     earlier = None
     if read_earlier is not None and rows.height >= value.minimum:
         earlier = read_earlier([column.name for column in reference.columns])
@@ -51,7 +54,8 @@ def check_inputs(
         relations = matched.build_relations
     else:
         whole, *recent = build_windows(rows, reference, newest)
-        relations = partial(build_relation_windows, rows, reference, newest)
+        kept = find_related_rows(champion.files[_PROFILE]) if reference is of_release else None
+        relations = partial(build_relation_windows, rows, reference, newest, kept)
     seconds = whole.seconds
     if earlier is not None and seconds and seconds > _FILLED * earlier.length.total_seconds():
         seconds = earlier.length.total_seconds()  # as long as each of the earlier windows
@@ -82,12 +86,12 @@ def read_reference(model: Model) -> Profile:
     ConfigurationError
         if its training stored no profile.
     """
-    if "profile.json" not in model.files:
+    if _PROFILE not in model.files:
         raise ConfigurationError(
             f"model {model.manifest.name!r} has no profile of its training rows, so drift cannot be measured",
             "train it again, or remove `drift` from its [[watch.values]]",
         )
-    return _decode_reference(model.files["profile.json"], model.manifest.time)
+    return _decode_reference(model.files[_PROFILE], model.manifest.time)
 
 
 @lru_cache(_KEPT)
@@ -108,21 +112,32 @@ def build_windows(rows: pl.DataFrame, reference: Profile, newest: int) -> list[W
     """
     if rows.is_empty():
         return [Window(now=profile(pl.DataFrame(), reference))]
-    return _build(rows, newest, lambda features, bounds: profile_parts(features, bounds, reference))
+    ordered = _order(rows)
+    return _build(ordered, newest, lambda features, bounds: profile_parts(features, bounds, reference))
 
 
-def build_relation_windows(rows: pl.DataFrame, reference: Profile, newest: int) -> list[Window]:
-    """Return the same windows with the profiles of how their rows fit the relations of a reference, if it has some."""
+def build_relation_windows(
+    rows: pl.DataFrame, reference: Profile, newest: int, kept: RelatedRows | None = None
+) -> list[Window]:
+    """Return the same windows with the profiles of how their rows fit the relations of a reference, if it has some.
+
+    `kept` has the rows of the last look.
+    """
     if rows.is_empty():
         return []
-    return _build(rows, newest, lambda features, bounds: profile_joint(features, bounds, reference))
+    ordered = _order(rows)
+    relate_rows = partial(kept.relate, ordered["id"]) if kept is not None else None
+    return _build(ordered, newest, lambda features, bounds: profile_joint(features, bounds, reference, relate_rows))
+
+
+def _order(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.sort("known_at", "time", maintain_order=True)
 
 
 def _build(
     rows: pl.DataFrame, newest: int, describe: Callable[[pl.DataFrame, Sequence[int]], list[Profile]]
 ) -> list[Window]:
-    """Return the windows of rows from the profiles between bounds; none if there are no profiles."""
-    rows = rows.sort("known_at", "time")
+    """Return the windows of ordered rows from the profiles between bounds; none if there are no profiles."""
     features, times = unpack_features(rows), rows["time"]
     ends = [0, *list_sizes(rows.height, newest), rows.height]
     parts = describe(features, [rows.height - end for end in reversed(ends)])[::-1]
