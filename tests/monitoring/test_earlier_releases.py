@@ -30,7 +30,7 @@ def live(tmp_path: Path, shelf: Shelf) -> Live:
 
 
 def judge(live: Live, *earlier: str, refused: str = "") -> Verdict | None:
-    def examine(stored: StoredRelease) -> str:
+    def examine(_: str, stored: StoredRelease) -> str:
         return "it is refused" if refused and stored.model is live.shelf.models[refused] else ""
 
     arms = [live.shelf.arm(name) for name in earlier]

@@ -130,7 +130,7 @@ class Live:
         champion: str,
         *stored: str,
         policy: ModelPolicy = POLICY,
-        examine: Callable[[StoredRelease], str] = lambda _: "",
+        examine: Callable[[str, StoredRelease], str] = lambda *_: "",
         episode: Episode | None = None,
         start: datetime | None = None,
         requests: tuple[int, ...] = (),
@@ -192,7 +192,7 @@ def test_a_release_that_is_refused_is_named_and_the_next_one_is_recalled(live: L
     live.serve("b", 20, centre=4)
     tried: list[StoredRelease] = []
 
-    def refuse_first(stored: StoredRelease) -> str:
+    def refuse_first(_: str, stored: StoredRelease) -> str:
         tried.append(stored)
         return "the environment of its lock cannot be built" if len(tried) == 1 else ""
 

@@ -62,7 +62,7 @@ def judge_earlier(
     journal: JournalReader,
     window: timedelta,
     now: datetime,
-    examine: Callable[[StoredRelease], str],
+    examine: Callable[[str, StoredRelease], str],
 ) -> Verdict | None:
     """Return a verdict that recalls an earlier release; None if none is proven to be better than the champion.
 
@@ -100,7 +100,7 @@ def judge_earlier(
         for proven in find_proven(compared, policy.gate.margin):
             if proven.release in refused:
                 continue
-            problem = _examine(load_release(packages, packages_of[proven.release]), examine)
+            problem = _examine(proven.release, load_release(packages, packages_of[proven.release]), examine)
             if problem:
                 refused[proven.release] = problem
                 continue
@@ -110,9 +110,9 @@ def judge_earlier(
     return None
 
 
-def _examine(release: StoredRelease, examine: Callable[[StoredRelease], str]) -> str:
+def _examine(label: str, release: StoredRelease, examine: Callable[[str, StoredRelease], str]) -> str:
     try:
-        return examine(release)
+        return examine(label, release)
     except TidemillError as error:
         return error.problem
 

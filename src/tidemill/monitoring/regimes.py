@@ -16,14 +16,15 @@ from tidemill.core.policy import ModelPolicy
 from tidemill.core.resources import JournalReader, Packages
 from tidemill.core.route import Arm
 from tidemill.data.arrays import Floats
+from tidemill.data.statistics import Profile
 from tidemill.errors import TidemillError
 from tidemill.monitoring.newest_rows import count_labelled, read_newest_rows
 from tidemill.monitoring.stored_releases import StoredRelease, has_learned, load_release
 from tidemill.monitoring.windows import unpack_features
 from tidemill.registry.regimes import Episode
 
-Examine = Callable[[StoredRelease], str]
-"""Returns why a release cannot be recalled, or an empty text."""
+Examine = Callable[[str, StoredRelease], str]
+"""Returns why a release, by its label, cannot be recalled, or an empty text."""
 
 
 class RegimeCase(NamedTuple):
@@ -63,15 +64,19 @@ def judge_regime(
     settings = Settings(policy.regimes.evidence, policy.regimes.novel, policy.regimes.features, policy.problem.task)
 
     def find_errors(label: str) -> ErrorProfile | None:
-        release = champion if label == case.champion.release else stored.find(label)
-        return release.errors if release else None
+        if label != case.champion.release:
+            return stored.find_errors(label)
+        try:
+            return champion.errors
+        except TidemillError:
+            return None
 
     while True:
         decision = decide(case.champion.release, stored.labels, find_errors, window, settings)
         release = stored.find(decision.release) if decision.outcome == "recall" else None
         if release is None:
             break
-        if not (problem := examine(release)):
+        if not (problem := examine(decision.release, release)):
             break
         stored.refused[decision.release] = problem
     evidence = _describe(decision, rows, stored.refused)
@@ -107,6 +112,24 @@ class _Stored:
             self.refused[label] = error.problem
             return None
 
+    def find_errors(self, label: str) -> ErrorProfile | None:
+        """Return the error profile of a release; None if it has none, or if it cannot be read."""
+        release = self.find(label)
+        try:
+            return release.errors if release else None
+        except TidemillError as error:
+            self.refused[label] = error.problem
+            return None
+
+    def find_inputs(self, label: str) -> Profile | None:
+        """Return the profile of the training rows of a release; None if it cannot be read."""
+        release = self.find(label)
+        try:
+            return release.inputs if release else None
+        except TidemillError as error:
+            self.refused[label] = error.problem
+            return None
+
 
 def _open_window(rows: pl.DataFrame, label: str, champion: StoredRelease, stored: _Stored) -> RegimeWindow:
     features, truth = unpack_features(rows), rows["truth"]
@@ -129,8 +152,8 @@ def _open_window(rows: pl.DataFrame, label: str, champion: StoredRelease, stored
     def compare(names: Sequence[str]) -> list[InputFit]:
         found = []
         for name in names:
-            other = stored.find(name)
-            fit = compare_inputs(inputs, champion.inputs, [other.inputs])[0] if other else InputFit(0.0, 0, fits=False)
+            other, profile = stored.find(name), stored.find_inputs(name)
+            fit = compare_inputs(inputs, champion.inputs, [profile])[0] if profile else InputFit(0.0, 0, fits=False)
             fits = other is not None and fit.fits and not has_learned(champion, other)
             found.append(fit._replace(fits=fits))
         return found

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from functools import cached_property
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -14,6 +15,7 @@ from tidemill.data.arrays import Floats
 from tidemill.data.metrics import Truth, losses
 from tidemill.data.rows import RowReader
 from tidemill.data.statistics import Profile
+from tidemill.errors import Corrupt
 from tidemill.models.load import load
 from tidemill.models.predictions import Predictor
 from tidemill.monitoring.windows import read_truth
@@ -22,6 +24,7 @@ ERRORS = "errors.json"
 PROFILE = "profile.json"
 UNKNOWN_CLASS = 50.0  # the loss of a row whose class a model was not trained on
 _KEPT = 64
+T = TypeVar("T")
 _NO_PROFILE = Profile(rows=0, columns=())
 _cache: OrderedDict[str, "StoredRelease"] = OrderedDict()
 
@@ -39,19 +42,29 @@ class StoredRelease:
 
     @cached_property
     def errors(self) -> ErrorProfile | None:
-        """The profile of its losses on held-out rows."""
+        """The profile of its losses on held-out rows; raise `Corrupt` if it cannot be read."""
         content = self.model.files.get(ERRORS)
-        return msgspec.json.decode(content, type=ErrorProfile) if content else None
+        return self._decode(ERRORS, content, ErrorProfile) if content else None
 
     @cached_property
     def inputs(self) -> Profile:
-        """The profile of its training rows, without the event time; empty if the package has none."""
+        """The profile of its training rows, without the event time; empty if the package has none.
+
+        Raise `Corrupt` if it cannot be read.
+        """
         content = self.model.files.get(PROFILE)
         if not content:
             return _NO_PROFILE
-        profile = msgspec.json.decode(content, type=Profile)
+        profile = self._decode(PROFILE, content, Profile)
         columns = tuple(column for column in profile.columns if column.name != self.manifest.time)
         return Profile(rows=profile.rows, columns=columns)
+
+    def _decode(self, file: str, content: bytes, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(content, type=kind)
+        except msgspec.DecodeError as error:
+            problem = f"{file} in the package of model {self.manifest.name!r} cannot be read: {error}"
+            raise Corrupt(problem, "train the model again") from None
 
     @cached_property
     def _predictor(self) -> Predictor:

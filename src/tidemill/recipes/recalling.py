@@ -10,8 +10,9 @@ from tidemill.core.context import Context
 from tidemill.core.pipeline import pipeline, step
 from tidemill.core.policy import ModelPolicy
 from tidemill.core.probe import Environments
-from tidemill.core.resources import Board, Books, BooksReader, JournalReader, Packages
-from tidemill.models.package import is_portable
+from tidemill.core.resources import Board, Books, BooksReader, JournalReader, Packages, TableReader
+from tidemill.errors import TidemillError
+from tidemill.models.package import LOCK, is_portable
 from tidemill.monitoring.alerts import alert
 from tidemill.monitoring.earlier_releases import find_failed_window, judge_earlier
 from tidemill.monitoring.keyed_regimes import judge_values
@@ -31,8 +32,9 @@ from tidemill.registry.regimes import (
 )
 from tidemill.registry.rollout import Deployer
 from tidemill.registry.routing import find_current_route
+from tidemill.registry.withdrawals import list_learned_withdrawn
 
-_NEWEST_VERDICTS = 20
+_NEWEST_VERDICTS, _NAMED = 20, 3
 
 
 @step
@@ -42,14 +44,15 @@ def judge_regime(
     books: BooksReader,
     packages: Packages,
     journal: JournalReader,
+    tables: TableReader,
     environments: Environments,
     context: Context,
 ) -> list[Verdict]:
     """Return the verdict on the regime of the newest rows; none before there is a champion.
 
     If a key names the regimes, it is the verdict on the values of the key. Else a release that is recalled passes the
-    checks of its package first: its signature is the champion's, and it predicts the same in a fresh process with the
-    packages of its lock as here.
+    checks of its package first: its signature is the champion's, it predicts the same in a fresh process with the
+    packages of its lock as here, and it did not learn from a batch that a person has withdrawn since.
     """
     route = find_current_route(books, context.environment, policy.name)
     champion = route.arm("champion") if route else None
@@ -60,7 +63,9 @@ def judge_regime(
         return [judge_values(policy, champion, route, counts, journal, now)]
     deployed = load_release(packages, champion.package).manifest.signature
 
-    def examine(stored: StoredRelease) -> str:
+    def examine(release: str, stored: StoredRelease) -> str:
+        if withdrawn := list_learned_withdrawn(books, tables, context.environment, release):
+            return f"it learned from withdrawn rows: {', '.join(withdrawn[:_NAMED])}"
         findings = list(check_signature_change(deployed, stored.manifest.signature, policy.gate))
         if not any(finding.outcome == "fail" for finding in findings):
             findings += _probe(stored, policy, environments)
@@ -98,13 +103,19 @@ def _probe(stored: StoredRelease, policy: ModelPolicy, environments: Environment
     """Check that a stored package still predicts its sample rows, here and in a fresh process with its lock."""
     model = stored.model
     try:
+        _ = stored.inputs  # what the watch needs when it is the champion
         scores = score_samples(model)
     except Exception as error:  # noqa: BLE001 - a model of another version can fail in any way
         reason = f"its package cannot be loaded: {getattr(error, 'problem', None) or error}"
         return [Finding(about="package", outcome="fail", reason=reason)]
     if not is_portable(model):
         return []
-    probe = probe_package(model, policy.gate, environments)
+    if LOCK not in model.files:
+        return [Finding(about="package", outcome="fail", reason=f"its package has no lock ({LOCK})")]
+    try:
+        probe = probe_package(model, policy.gate, environments)
+    except TidemillError as error:
+        return [Finding(about="package", outcome="fail", reason=f"its package cannot be probed: {error.problem}")]
     findings = list(check_probe(probe, scores, policy.gate))
     if probe.warning:
         findings.append(Finding(about="package", outcome="fail", reason=probe.warning))

@@ -15,6 +15,7 @@ from tidemill.data.superseded import drop_superseded_batches
 from tidemill.errors import InputError, TidemillError
 from tidemill.ledger.batches import RESTORED, WITHDREW, BatchRecord, find_withdrawn, list_batches
 from tidemill.ledger.events import record_event
+from tidemill.ledger.releases import find_release
 
 __all__ = ["find_withdrawn"]
 
@@ -127,6 +128,18 @@ def trace_batch(
         serving=[release.label for release in learned if release.label in serving],
         clean_champion=max(clean, key=lambda release: release.version).label if clean else "",
     )
+
+
+def list_learned_withdrawn(books: BooksReader, tables: TableReader, environment: str, label: str) -> list[str]:
+    """Return the paths of the withdrawn batches whose rows a release learned from its table."""
+    withdrawn = find_withdrawn(books, environment)
+    if not withdrawn:
+        return []
+    release = find_release(books, label)
+    checked = {record.id: record for record in list_batches(books, environment)}
+    records = [checked.get(batch) or _to_record(batch, entry) for batch, entry in withdrawn.items()]
+    own = [record for record in records if record.source == release.data.get("table")]
+    return [record.path for record in own if _has_batch(tables, release, record)]
 
 
 def _has_batch(tables: TableReader, release: Release, record: BatchRecord) -> bool:
