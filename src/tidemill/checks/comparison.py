@@ -78,8 +78,9 @@ def compare_with_champion(
     fresh = np.ones(len(candidate), dtype=bool) if unseen is None else unseen
     evidence: dict[str, object] = {"compared_rows": int(fresh.sum()), "margin": policy.margin}
     if fresh.sum() < LEAST_COMPARED:
-        trained = f"all but {int(fresh.sum())}" if fresh.any() else "all"
-        return [cannot_compare(f"the champion was trained on {trained} test rows", policy, evidence)]
+        count, rows = int(fresh.sum()), "test row" if fresh.sum() == 1 else "test rows"
+        trained = f"all but {count:,} {rows}" if count else "all test rows"
+        return [cannot_compare(f"the champion was trained on {trained}", policy, evidence)]
     difference = candidate - champion
     fresh_slices = {name: inside & fresh for name, inside in slices.items()}
     inflation = estimate_inflation(difference[fresh]) if in_time_order else 1.0

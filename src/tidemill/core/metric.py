@@ -55,7 +55,7 @@ METRICS: dict[str, MetricInfo] = {
         _classification("average_precision", "probabilities", always=False),
         _classification("precision", "predicted"),
         _classification("recall", "predicted"),
-        _classification("f1", "predicted"),
+        _classification("f1", "predicted", "F1"),
         _regression("rmse", "RMSE", standard=True, headline=True),
         _regression("mae", "MAE", standard=True),
         _regression("median_error"),

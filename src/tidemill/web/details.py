@@ -54,9 +54,7 @@ def release(site: Site, _: Query, name: str, version: str) -> Page:
             verdict_table("Verdicts of its training", gate, "It has no verdicts of a training: it was imported."),
             route_table("Routes", routed),
             verdict_table("Latest verdicts in production", live, "There is no verdict yet."),
-            PageTable(
-                "Decisions of people", ("time", "person", "decision", "reason"), decision_rows, "There is no decision."
-            ),
+            PageTable("Decisions", ("time", "by", "decision", "reason"), decision_rows, "There is no decision."),
             Facts("Data", list(record.data.items())),
         ],
     )

@@ -190,8 +190,8 @@ def _describe_changes(facts: ReleaseFacts) -> Section:
         columns = ("time", "environment", "change", "by", "reason")
         tables.append(Table(title="Changes of the route", columns=columns, rows=routes))
     if decisions:
-        columns = ("time", "person", "decision", "subject", "reason")
-        tables.append(Table(title="Decisions of people", columns=columns, rows=decisions))
+        columns = ("time", "by", "decision", "subject", "reason")
+        tables.append(Table(title="Decisions", columns=columns, rows=decisions))
     return Section(
         id="annex-iv.6",
         heading="6. Changes through the lifecycle",
