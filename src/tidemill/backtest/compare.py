@@ -31,7 +31,7 @@ CompareProgress = Callable[[str, datetime, str], None]
 _PARALLEL_REPLAYS = 3
 _NICENESS = 5
 _COLLECTED = 50_000, 20, 20  # objects, and collections of the younger generations
-_PRELOADED = ["lightgbm", "scipy.special"]
+_PRELOADED = ["tidemill.backtest.preloaded"]
 _MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
