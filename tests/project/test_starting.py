@@ -118,6 +118,15 @@ def test_a_column_with_times_in_the_future_is_not_guessed_as_the_event_time() ->
     assert guess(table.drop("at").with_columns(due)).time is None
 
 
+def test_a_column_with_values_where_the_label_has_them_is_no_input() -> None:
+    table = visits(3).with_columns(size=pl.col("größe") + 1, half=pl.col("größe") / 2)
+    late = pl.int_range(pl.len()) % 4 == 0
+    table = table.with_columns(pl.when(late).then(None).otherwise(pl.col("late", "size")).name.keep())
+    found = guess_columns(table, "late")
+    assert "half" in found.inputs
+    assert found.excluded["size"] == "it has values exactly where the label has: it becomes known later"
+
+
 def test_a_regression_of_text_is_refused() -> None:
     with pytest.raises(InputError, match="label 'late' has the type String, which is not a number"):
         guess_columns(visits(2).with_columns(late=pl.Series(["a", "b"] * 30)), "late", task="regression")

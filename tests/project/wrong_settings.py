@@ -247,6 +247,12 @@ WRONG = {
         "line 14: input 'taxi_out' is known only later",
         "remove it",
     ),
+    "an input that is known with the label": (
+        BASE.replace('label = "late"', 'label = "late"\nlabel_known_at = "done"')
+        + '[inputs]\nrequest = ["a", "done"]\n',
+        "line 14: input 'done' is known only with the label",
+        "remove it from the inputs",
+    ),
     "a label among the inputs": (
         BASE + '[inputs]\nrequest = ["a", "late"]\n',
         "line 13: the label 'late'",

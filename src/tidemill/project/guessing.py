@@ -72,7 +72,8 @@ def guess_columns(
         )
     kind = _find_task(frame[label], task)
     types = frame.schema
-    times = [time] if time else [c for c in types if _is_time(types[c]) and c != label]
+    with_label = _find_known_with_label(frame, label)
+    times = [time] if time else [c for c in types if _is_time(types[c]) and c not in (label, *with_label)]
     future = {c: late for c, late in (in_future or {}).items() if c in times}
     if time and time in future:
         raise _explain_future(future[time])
@@ -86,7 +87,9 @@ def guess_columns(
             what = "bytes" if types[name] == pl.Binary else "lists or records"
             excluded[name] = f"it contains {what}: compute columns from them"
             continue
-        if frame[name].null_count() == frame.height:
+        if name in with_label:
+            excluded[name] = "it has values exactly where the label has: it becomes known later"
+        elif frame[name].null_count() == frame.height:
             excluded[name] = "it is null in every row"
         elif frame[name].n_unique() == 1:
             excluded[name] = "it has only one value"
@@ -111,6 +114,16 @@ def guess_columns(
         rows=frame.height,
         in_future=tuple(future),
     )
+
+
+def _find_known_with_label(frame: pl.DataFrame, label: str) -> list[str]:
+    """Return the columns with nulls in exactly the rows without a label; none if most are such, as in blank rows."""
+    unlabelled = frame[label].is_null()
+    if unlabelled.sum() < _FEW:
+        return []
+    others = [values for values in frame if values.name != label]
+    found = [values.name for values in others if (values.is_null() == unlabelled).all()]
+    return found if 2 * len(found) <= len(others) else []
 
 
 def _explain_future(late: pl.Series) -> InputError:

@@ -44,16 +44,7 @@ def find_faults(policy: Policy, defined: DefinedNames | None) -> Iterator[Fault]
             yield f"source {name!r} has no path", 'write a value such as "data/*.parquet"', ("sources", name, "path")
     for model in policy.models.values():
         yield from _check_model(model, policy)
-        later = policy.sources[model.problem.source].later if model.problem.source in policy.sources else ()
-        if early := [name for name in model.inputs.request if name in later]:
-            cure = (
-                f"requests cannot contain it: remove it, or remove it from `later` of source {model.problem.source!r}"
-            )
-            yield (
-                f"input {early[0]!r} is known only later",
-                cure,
-                ("models", model.name, "inputs", "request"),
-            )
+        yield from _check_later(model, policy)
     for index, trigger in enumerate(policy.triggers):
         yield from _check_trigger(trigger, defined, ("triggers", f"[{index}]"))
     yield from find_environment_faults(policy)
@@ -118,6 +109,20 @@ def _check_model(model: ModelPolicy, policy: Policy) -> Iterator[Fault]:
             fault = f"reference = {value.reference!r} has no effect on {value.value!r}"
             yield fault, 'remove it, or set it for value = "drift"', (*at, "reference")
         yield from _check_addresses(value.notify, (*at, "notify"))
+
+
+def _check_later(model: ModelPolicy, policy: Policy) -> Iterator[Fault]:
+    """Yield a fault if an input is a column that no request can have: it is known only later."""
+    problem, at = model.problem, ("models", model.name, "inputs", "request")
+    source = policy.sources.get(problem.source)
+    later = source.later if source else ()
+    if early := [name for name in model.inputs.request if name in later]:
+        cure = f"requests cannot contain it: remove it, or remove it from `later` of source {problem.source!r}"
+        yield f"input {early[0]!r} is known only later", cure, at
+    known_early = (source.time, source.known_at) if source else ()
+    if (name := problem.label_known_at) in model.inputs.request and name not in known_early:
+        cure = "requests cannot contain it: remove it from the inputs, or remove `label_known_at`"
+        yield f"input {name!r} is known only with the label, as its `label_known_at`", cure, at
 
 
 def _check_key(model: ModelPolicy, policy: Policy, path: tuple[str, ...]) -> Iterator[Fault]:
