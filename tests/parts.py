@@ -76,7 +76,7 @@ def postgres() -> Iterator[str]:
         ]
         command = [_postgres_command("postgres"), "-D", str(data), *(f"-c{setting}" for setting in settings)]
         url = f"postgresql://tidemill@127.0.0.1:{port}/postgres"
-        with _server("PostgreSQL", command, folder, lambda: psycopg.connect(url, connect_timeout=2).close()):
+        with _server("PostgreSQL", command, folder, lambda: psycopg.connect(url, connect_timeout=20).close()):
             yield url
 
 
@@ -113,7 +113,7 @@ def s3() -> Iterator[str]:
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
 
         def answers() -> None:
-            urllib.request.urlopen(f"{address}/moto-api/", timeout=2).close()
+            urllib.request.urlopen(f"{address}/moto-api/", timeout=20).close()
 
         with _server("S3", command, folder, answers, as_server_user=False):
             yield address
@@ -208,7 +208,7 @@ def ray() -> Iterator[str]:
                 if b'"ALIVE"' not in reply.read():
                     raise OSError("the node is not alive")
 
-        with _server("Ray", starting, folder, answers, as_server_user=False, seconds=120):
+        with _server("Ray", starting, folder, answers, as_server_user=False, seconds=600):
             yield address
 
 
@@ -298,7 +298,7 @@ def _server(
     connect: Callable[[], None],
     *,
     as_server_user: bool = True,
-    seconds: float = 60,
+    seconds: float = 300,
 ) -> Iterator[None]:
     log = folder / "log"
     with log.open("wb") as output:
@@ -320,7 +320,7 @@ def _server(
         guard.wait(timeout=60)
 
 
-def _wait_until(connect: Callable[[], None], name: str, log: Path, seconds: float = 60) -> None:
+def _wait_until(connect: Callable[[], None], name: str, log: Path, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:

@@ -93,7 +93,7 @@ def renewing(tmp_path: Path, renewals: list[tuple[Path, Path]]) -> Iterator[Rene
     served = Renewing(tmp_path / "shop", renewals[0])
     yield served
     served.process.send_signal(signal.SIGTERM)
-    assert served.process.wait(60) == 0
+    assert served.process.wait(300) == 0
 
 
 def test_service_and_pages_serve_a_renewed_certificate_without_a_restart(
@@ -110,7 +110,7 @@ def test_service_and_pages_serve_a_renewed_certificate_without_a_restart(
             for address in (service, pages):
                 until(partial(serves, address, files[0]), renewing.process)
         assert kept.get(f"{service}/health").status_code == 200, "an open connection goes on"
-    assert "certificate" not in httpx.get(f"{service}/ready", verify=False).json()
+    assert "certificate" not in httpx.get(f"{service}/ready", verify=False, timeout=60).json()
 
 
 def test_a_renewed_certificate_that_cannot_be_used_changes_nothing_and_is_reported(

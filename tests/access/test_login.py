@@ -60,7 +60,7 @@ def read_csrf(client: httpx.Client, path: str = "/") -> str:
 
 
 def test_a_person_is_sent_to_the_login_and_back(address: str, tokens: Tokens) -> None:
-    with httpx.Client(base_url=address, headers=HTML) as client:
+    with httpx.Client(base_url=address, headers=HTML, timeout=60) as client:
         reply = client.get("/runs?limit=5")
         assert (reply.status_code, reply.headers["location"]) == (303, "/login?next=%2Fruns%3Flimit%3D5")
         page = client.get(reply.headers["location"])
@@ -134,7 +134,7 @@ def test_logout_ends_the_session_for_every_copy_of_the_cookie(address: str, toke
     reply = client.post("/logout", data={"csrf": read_csrf(client)})
     assert (reply.status_code, reply.headers["location"]) == (303, "/login")
     assert "Max-Age=0" in reply.headers["set-cookie"]
-    with httpx.Client(base_url=address, headers=HTML, cookies=copy) as stolen:
+    with httpx.Client(base_url=address, headers=HTML, cookies=copy, timeout=60) as stolen:
         assert stolen.get("/runs").status_code == 303
 
 
@@ -185,10 +185,10 @@ def test_a_script_decides_with_a_bearer_token(mill: Mill, address: str, tokens: 
     wait_for_approval(mill)
     headers = {"authorization": f"Bearer {tokens.by_role['approver']}"}
     body = {"subject": "flights/3", "reason": "checked"}
-    reply = httpx.post(f"{address}/decisions/approve", json=body, headers=headers)
+    reply = httpx.post(f"{address}/decisions/approve", json=body, headers=headers, timeout=60)
     assert reply.status_code == 200, reply.text
     assert reply.json()["by"] == "Ada"
-    again = httpx.post(f"{address}/decisions/approve", json=body, headers=headers)
+    again = httpx.post(f"{address}/decisions/approve", json=body, headers=headers, timeout=60)
     assert (again.status_code, "is in production already" in again.json()["error"]) == (400, True)
 
 
@@ -197,9 +197,11 @@ def test_a_token_of_one_environment_decides_nothing_in_another(mill: Mill, addre
     headers = {"authorization": f"Bearer {here}", "accept": "application/json"}
     for action in ("approve-build", "promote-build"):
         body = {"subject": "1 → test", "reason": "checked"}
-        reply = httpx.post(f"{address}/decisions/{action}", json=body, headers=headers)
+        reply = httpx.post(f"{address}/decisions/{action}", json=body, headers=headers, timeout=60)
         assert (reply.status_code, "not accepted in the environment 'test'" in reply.text) == (403, True)
-        reply = httpx.post(f"{address}/decisions/{action}", json=body | {"subject": "1 → production"}, headers=headers)
+        reply = httpx.post(
+            f"{address}/decisions/{action}", json=body | {"subject": "1 → production"}, headers=headers, timeout=60
+        )
         assert reply.status_code == 404, "the token is accepted, and there is no build"
 
 
@@ -239,7 +241,7 @@ def test_another_session_cannot_use_the_value_of_a_form(mill: Mill, address: str
 
 
 def test_the_login_refuses_forms_of_other_pages(address: str, tokens: Tokens) -> None:
-    with httpx.Client(base_url=address, headers=HTML) as client:
+    with httpx.Client(base_url=address, headers=HTML, timeout=60) as client:
         headers = {"origin": "https://evil.example"}
         reply = client.post("/login", data={"token": tokens.by_role["viewer"]}, headers=headers)
         assert (reply.status_code, "set-cookie" in reply.headers) == (403, False)
@@ -253,11 +255,13 @@ def test_unknown_decisions_and_broken_bodies_are_errors(address: str, tokens: To
         ("approve", b'{"subject": 1}', 400),
         ("approve", b"[]", 400),
     ):
-        assert httpx.post(f"{address}/decisions/{path}", content=body, headers=headers).status_code == status
+        assert (
+            httpx.post(f"{address}/decisions/{path}", content=body, headers=headers, timeout=60).status_code == status
+        )
 
 
 def test_pages_can_be_read_and_not_changed_before_the_first_token(mill: Mill) -> None:
-    with serving_pages(create_site(mill)) as address, httpx.Client(base_url=address) as client:
+    with serving_pages(create_site(mill)) as address, httpx.Client(base_url=address, timeout=60) as client:
         assert client.get("/releases/flights/2").status_code == 200
         assert client.get("/login").headers["location"] == "/"
         reply = client.post("/decisions/roll-back", json={"subject": "flights", "reason": "why not"})

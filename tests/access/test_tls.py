@@ -43,7 +43,7 @@ def test_the_service_speaks_tls_on_every_address_and_needs_tokens(
         port = server.address.rpartition(":")[2]
         assert server.address == f"https://0.0.0.0:{port}"
         trusted = ssl.create_default_context(cafile=str(certificate[0]))
-        with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=trusted) as client:
+        with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=trusted, timeout=60) as client:
             body = {"rows": [ROW]}
             assert client.get("/health").status_code == 200
             assert client.post(f"/predict/{MODEL}", json=body).status_code == 401
@@ -52,9 +52,9 @@ def test_the_service_speaks_tls_on_every_address_and_needs_tokens(
             described = client.get(f"/predict/{MODEL}", headers=headers).json()
             assert f"https://127.0.0.1:{port}/predict" in described["curl"]
         with pytest.raises(httpx.ConnectError):
-            httpx.get(f"https://127.0.0.1:{port}/health")  # nobody vouches for this certificate
+            httpx.get(f"https://127.0.0.1:{port}/health", timeout=60)  # nobody vouches for this certificate
         with pytest.raises(httpx.HTTPError):
-            httpx.get(f"http://127.0.0.1:{port}/health")
+            httpx.get(f"http://127.0.0.1:{port}/health", timeout=60)
         old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
         old.set_ciphers("ALL:@SECLEVEL=0")
@@ -62,7 +62,7 @@ def test_the_service_speaks_tls_on_every_address_and_needs_tokens(
             warnings.simplefilter("ignore", DeprecationWarning)
             old.maximum_version = ssl.TLSVersion.TLSv1_1
         with pytest.raises(httpx.ConnectError):
-            httpx.get(f"https://127.0.0.1:{port}/health", verify=old)
+            httpx.get(f"https://127.0.0.1:{port}/health", verify=old, timeout=60)
     finally:
         server.stop()
 
@@ -144,4 +144,4 @@ def test_up_serves_both_with_tls_and_tokens(tmp_path: Path, certificate: tuple[P
             assert client.get(f"{pages}/runs").status_code == 200
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0

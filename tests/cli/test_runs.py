@@ -71,14 +71,14 @@ class Place:
     def do(self, *words: str, code: int = 0) -> str:
         """What a command printed, stdout first; it must end with that code."""
         running = self.start(*words)
-        out, err = running.communicate(timeout=60)
+        out, err = running.communicate(timeout=300)
         assert running.returncode == code, (words, out, err)
         assert "Traceback" not in err
         return out + err
 
     def json(self, *words: str, code: int = 0) -> Any:
         running = self.start(*words, "--json")
-        out, err = running.communicate(timeout=60)
+        out, err = running.communicate(timeout=300)
         assert running.returncode == code, (words, out, err)
         return json.loads(out)
 
@@ -125,7 +125,7 @@ def test_a_failed_run_is_taken_up_with_edited_code(place: Place) -> None:
 def test_ctrl_c_leaves_a_run_that_continues(place: Place, engine: str) -> None:
     running = place.at_fit("run", "training", "--engine", engine)
     running.send_signal(signal.SIGINT)
-    _, message = running.communicate(timeout=30)
+    _, message = running.communicate(timeout=300)
     assert running.returncode == 130
     assert "tidemill runs resume" in message
     left = place.newest()
@@ -151,7 +151,7 @@ def test_a_run_is_cancelled_and_can_continue(place: Place) -> None:
     at_work = place.newest()
     assert "is running" in place.do("runs", "resume", at_work["id"], code=1)
     assert "is cancelled" in place.do("runs", "cancel", at_work["id"])
-    running.communicate(timeout=30)
+    running.communicate(timeout=300)
     assert running.returncode == 130
     assert place.newest()["state"] == "cancelled"
     assert "is not running" in place.do("runs", "cancel", at_work["id"], code=2)

@@ -22,7 +22,7 @@ def post_curl(command: str) -> httpx.Response:
     """Send the request of a `curl` command, as a shell would."""
     program, option, body, address = shlex.split(command)
     assert (program, option) == ("curl", "-d")
-    return httpx.post(address, content=body.encode())
+    return httpx.post(address, content=body.encode(), timeout=60)
 
 
 @pytest.fixture(params=["plain", "views"])
@@ -48,14 +48,14 @@ def test_the_shown_request_works_when_pasted(shop: Path) -> None:
     server = HttpServer(session.workspace, session.clock, port=0, strict=session.project.policy.strict_models)
     server.start()
     try:
-        described = httpx.get(f"{server.address}/predict/shop").json()
+        described = httpx.get(f"{server.address}/predict/shop", timeout=60).json()
         assert described == usage | {"curl": usage["curl"].replace("http://127.0.0.1:8000", server.address)}
         for command in (described["curl"], usage["curl"].replace("http://127.0.0.1:8000", server.address)):
             reply = post_curl(command)
             assert reply.status_code == 200, reply.text
             assert reply.json()["predictions"][0]["value"] in (True, False)
             assert "warnings" not in reply.json()
-        assert httpx.get(f"{server.address}/predict/nope").status_code == 404
+        assert httpx.get(f"{server.address}/predict/nope", timeout=60).status_code == 404
         assert httpx.head(f"{server.address}/predict/shop").status_code == 200
     finally:
         server.stop()

@@ -17,7 +17,7 @@ def test_the_end_of_a_model_is_an_event_and_the_same_one_only_once(tmp_path: Pat
         hung = Incident(release="late/3", kind="timeout", reason="did not answer within 10 s")
         for incident in (hung, hung, Incident(release="late/3", kind="memory", reason="used too much"), hung):
             listener.report(incident)
-        until(lambda: len(books.events.find(kind="model.ended")) == 2, 60)
+        until(lambda: len(books.events.find(kind="model.ended")) == 2)
     finally:
         listener.stop()
     events = books.events.find(kind="model.ended")

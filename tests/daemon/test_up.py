@@ -32,11 +32,11 @@ def up(folder: Path, verb: str = "up") -> Iterator[tuple[httpx.Client, Path]]:
             yield client, log
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0
     assert verb != "up" or "stopped: all open requests" in log.read_text()
 
 
-def until(test: Callable[[], Any], process: subprocess.Popen[bytes] | None = None, seconds: float = 90) -> Any:
+def until(test: Callable[[], Any], process: subprocess.Popen[bytes] | None = None, seconds: float = 300) -> Any:
     """Wait until a test returns a true value, and return it; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -122,4 +122,4 @@ def test_a_second_daemon_waits_for_the_lease(tmp_path: Path) -> None:
             until(lambda: "another daemon runs in this environment" in second.read_text(), process)
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0
+            assert process.wait(300) == 0

@@ -35,7 +35,7 @@ def up(folder: Path) -> Iterator[Path]:
         yield log
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(90) == 0, log.read_text()
+        assert process.wait(300) == 0, log.read_text()
 
 
 def until(test: Callable[[], Any], seconds: float = 300) -> Any:

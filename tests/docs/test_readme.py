@@ -101,15 +101,15 @@ def _served(command: str, folder: Path, port: int) -> Iterator[None]:
         yield
     finally:
         process.send_signal(signal.SIGINT)
-        _, message = process.communicate(timeout=40)
+        _, message = process.communicate(timeout=300)
     assert process.returncode == 0, message
 
 
 def _wait_until_ready(process: "subprocess.Popen[str]", port: int) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while process.poll() is None and time.monotonic() < until:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5) as reply:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=60) as reply:
                 assert reply.status == 200
                 return
         except OSError:

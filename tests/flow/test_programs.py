@@ -127,12 +127,12 @@ def test_programs_of_a_step_end_with_it(
         if way == "cancel":
             run.send_signal(signal.SIGTERM)
     for way, run in runs.items():
-        assert run.wait(120) == {"kill": -9, "cancel": 130, "end": 0}.get(way, 1), way
+        assert run.wait(300) == {"kill": -9, "cancel": 130, "end": 0}.get(way, 1), way
         programs = {file.stem.partition("-")[2]: int(file.read_text()) for file in tmp_path.glob(f"{way}-*.pid")}
         assert len(programs) == 6
         assert is_running(programs.pop("kept"))
         if way in ("kill", "end", "exit"):  # the guardian ends them, after the process of the run
-            assert wait_until(partial(have_ended, programs), 30), (way, programs)
+            assert wait_until(partial(have_ended, programs), 300), (way, programs)
         else:
             assert have_ended(programs), (way, programs)
 
@@ -173,14 +173,14 @@ def test_programs_that_no_step_started_go_on(tmp_path: Path) -> None:
     """A server that ran before the run, with the processes that it starts meanwhile, is not of the run."""
     with (tmp_path / "printed").open("w+") as printed:
         run = subprocess.Popen([sys.executable, "-c", EARLIER], stdout=printed)
-        assert run.wait(120) == -9
+        assert run.wait(300) == -9
         printed.seek(0)
         *programs, before_ended, during_ended = printed.read().split()
     before, server, by_server, during = map(int, programs)
     try:
         assert before_ended == "None"
         assert during_ended != "None"
-        assert wait_until(lambda: not is_running(before), 30)  # its run was killed: the guardian ends it
+        assert wait_until(lambda: not is_running(before), 300)  # its run was killed: the guardian ends it
         assert is_running(server)
         assert is_running(by_server)
         assert not is_running(during)

@@ -120,7 +120,7 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
         wait_until(lambda: not is_running(child))
 
 
-def wait_until(test: Callable[[], bool], seconds: float = 90) -> None:
+def wait_until(test: Callable[[], bool], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not test():
         assert time.monotonic() < deadline, "waited too long"

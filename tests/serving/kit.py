@@ -151,7 +151,7 @@ def running(
         server.stop()
 
 
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
+def until(condition: Callable[[], object], seconds: float = 300) -> None:
     """Wait for a condition; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():

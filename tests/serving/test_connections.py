@@ -220,7 +220,7 @@ def test_a_client_that_does_not_read_is_closed(address: tuple[str, int], monkeyp
                 content = content[line.send(content) :]
             return False
 
-        until(lambda: _is_reset(line) or send_more(), 60)
+        until(lambda: _is_reset(line) or send_more())
 
 
 def _is_reset(line: socket.socket) -> bool:
@@ -259,7 +259,7 @@ def test_the_openapi_document_has_every_status(address: tuple[str, int]) -> None
 
 
 def test_ready_and_health_need_no_lane(address: tuple[str, int]) -> None:
-    with httpx.Client(base_url=f"http://{address[0]}:{address[1]}") as client:
+    with httpx.Client(base_url=f"http://{address[0]}:{address[1]}", timeout=60) as client:
         assert client.get("/health").status_code == client.get("/ready").status_code == 200
 
 

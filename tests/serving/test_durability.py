@@ -114,7 +114,7 @@ def test_a_service_alone_bounds_the_number_of_files(root: Path) -> None:
         journal.append("labels/alone", rows(START, value=[number]))
     folder = root / "environments/production/journal/labels/alone"
     with serving(root, "batch"):
-        until(lambda: len(list(folder.glob("*.arrow"))) <= 32, 60)
+        until(lambda: len(list(folder.glob("*.arrow"))) <= 32)
     assert sorted(journal.read("labels/alone")["value"]) == list(range(200))
 
 

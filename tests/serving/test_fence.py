@@ -118,7 +118,7 @@ def test_others_answer_while_a_model_hangs(service: Service) -> None:
 def test_what_a_model_starts_ends_with_it(service: Service) -> None:
     before = set(service.list_workers())
     assert service.predict("fork", HARMFUL)[0] == 504
-    until(lambda: service.predict("fork", HARMLESS)[0] == 200, 60)
+    until(lambda: service.predict("fork", HARMLESS)[0] == 200)
     # Its child left the session of the worker, so that it is an orphan of the process that starts the workers.
     until(lambda: all(_find_state(worker) == "Z" or worker in _list_busy(service) for worker in service.list_workers()))
     assert len(set(service.list_workers()) - before) <= 2
@@ -169,9 +169,9 @@ def test_a_shadow_is_asked_after_the_reply(service: Service, kind: str) -> None:
     assert service.predict(model, HARMFUL)[0] == 200
     if kind == "sleep":
         assert len(service.incidents) == before  # it still sleeps: the reply did not wait for it
-    until(lambda: metrics.value("tidemill_failures_total", release=f"{model}/2", role="shadow") == 1, 60)
+    until(lambda: metrics.value("tidemill_failures_total", release=f"{model}/2", role="shadow") == 1)
     assert service.predict(model, HARMLESS)[0] == 200
-    until(lambda: metrics.value("tidemill_predictions_total", release=f"{model}/2", role="shadow") == 1, 60)
+    until(lambda: metrics.value("tidemill_predictions_total", release=f"{model}/2", role="shadow") == 1)
 
 
 def test_a_model_that_always_hangs_is_not_asked_for_a_while(service: Service) -> None:
@@ -180,7 +180,7 @@ def test_a_model_that_always_hangs_is_not_asked_for_a_while(service: Service) ->
     status, body = statuses[-1]
     assert status == 503
     assert "gets no requests for" in body["error"]
-    until(lambda: service.predict("loop", HARMLESS)[0] == 200, 60)
+    until(lambda: service.predict("loop", HARMLESS)[0] == 200)
 
 
 def test_a_model_that_cannot_be_loaded_delays_no_other_one(service: Service) -> None:
@@ -188,9 +188,9 @@ def test_a_model_that_cannot_be_loaded_delays_no_other_one(service: Service) -> 
     code = "import time\ntime.sleep(1e6)\n"
     files = package.files | {"code/hostile_estimator.py": code.encode()}
     publish(service.workspace.root, "stuck", (type(package)(manifest=package.manifest, files=files), "champion"))
-    until(lambda: "are being loaded" in str(service.predict("stuck", HARMLESS)[1]), 60)
+    until(lambda: "are being loaded" in str(service.predict("stuck", HARMLESS)[1]))
     publish(service.workspace.root, "later", (make_package("lightgbm"), "champion"))
-    until(lambda: service.predict("later", HARMLESS)[0] == 200, 60)
+    until(lambda: service.predict("later", HARMLESS)[0] == 200)
     assert service.predict("stuck", HARMLESS)[0] == 503
 
 
@@ -230,18 +230,18 @@ def test_sigterm_ends_a_service_with_a_model_that_hangs(tmp_path: Path) -> None:
             connection.request("GET", "/ready")
             return connection.getresponse().status == 200
 
-        until(is_ready, 120)
+        until(is_ready)
         threads = [threading.Thread(target=ask, args=(model,)) for model in ("sleep", "sleep", "sleep", "light")]
         for thread in threads:
             thread.start()
-        until(lambda: 200 in replies, 60)
+        until(lambda: 200 in replies)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         began = time.monotonic()
         process.terminate()
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0
         assert time.monotonic() - began < 30
     for thread in threads:
         thread.join()
     assert len(replies) == 4
     assert {200, 504} <= set(replies) <= {200, 503, 504}  # 503: no process was free before the end
-    until(lambda: all(_find_state(int(child)) == "Z" for child in children), 10)
+    until(lambda: all(_find_state(int(child)) == "Z" for child in children))

@@ -146,7 +146,7 @@ def test_a_signal_stops_the_server_and_every_prediction_is_in_the_journal(
             sender.start()
         until(lambda: all(len(sender.replies) > 5 for sender in senders))
         process.send_signal(signal_number)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=300)
         stop.set()
     for sender in senders:
         sender.join()

@@ -70,7 +70,7 @@ def test_no_trial_starts_after_the_budget() -> None:
     start = time.monotonic()
     result = search(replace(TREE, search=Search(trials=100_000, budget="1s", space={"max_depth": [2, 6]})))
     assert 2 <= len(result.trials) < 100_000
-    assert time.monotonic() - start < 30, "a limit for a hang, not a measurement"
+    assert time.monotonic() - start < 300, "a limit for a hang, not a measurement"
 
 
 def test_a_search_without_rows_space_or_optuna_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,7 +199,7 @@ def forking() -> None:
 @step
 def meet(folder: str, name: str, other_name: str) -> str:
     (Path(folder) / name).touch()
-    until = time.monotonic() + 20
+    until = time.monotonic() + 300
     while not (Path(folder) / other_name).exists():
         if time.monotonic() > until:
             raise TimeoutError("the other step did not start")
