@@ -21,10 +21,11 @@ demo: ready
 level2: ready-dev
 	@.venv/bin/python -m examples.level2.run $(ARGS)
 
-# The last line is the summary of pytest. With loadfile, pytest-xdist waits for ever for a worker that it started again
-# (its issue 784): the first worker that crashes ends the run, with the name of the test.
+# The last line is the summary of pytest. tests/conftest.py orders the files. With loadfile, pytest-xdist waits
+# for ever for a worker that it started again (its issue 784): the first worker that crashes ends the run, with
+# the name of the test.
 test: system-parts lint
-	@.venv/bin/python -m pytest --numprocesses=2 --dist=loadfile --max-worker-restart=0 $(ARGS)
+	@.venv/bin/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder --max-worker-restart=0 $(ARGS)
 
 lint: ready-dev
 	.venv/bin/ruff check

@@ -4,11 +4,11 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import HealthCheck, settings
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests import parts
 
@@ -33,6 +33,19 @@ BUDGETS = {
     "web": 60,
 }
 BUDGET_OF_OTHERS = 30
+
+# The files that take longest are first, so that no core is idle while another ends one of them.
+LONGEST_FILES = (
+    "tests/examples/test_kills.py",
+    "tests/examples/test_level2.py",
+    "tests/delivery/test_container.py",
+    "tests/conformance/test_engines.py",
+    "tests/conformance/test_targets.py",
+    "tests/delivery/test_deploying.py",
+    "tests/delivery/test_upgrades.py",
+    "tests/delivery/test_ci_run.py",
+    "tests/recipes/test_training.py",
+)
 
 # A slow machine is no reason for a test to fail, and one commit gives one result: property tests try the same examples
 # each time. TIDEMILL_FUZZ=1 looks for new ones.
@@ -85,6 +98,40 @@ def s3_url(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this test run share; what is written there has one name for one content."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def build_environments(shared_folder: Path) -> Path:
+    """A folder that keeps the environments of deployed builds, which take seconds to make."""
+    folder = shared_folder / "deployed"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def image_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that keeps the images of builds, whose layers take seconds to write."""
+    return tmp_path_factory.mktemp("layout")
+
+
+@pytest.fixture(scope="session")
+def container_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for `parts.containers`, which keeps the images that were loaded until the last test has ended."""
+    with _left_out_if_missing():
+        parts.require_containers()
+    folder = tmp_path_factory.mktemp("storage")
+    yield folder
+    with parts.containers(folder):
+        pass
+
+
+@pytest.fixture(scope="session")
 def chromium() -> str:
     """The path of a Chromium on this machine; start it with `parts.CHROMIUM_ARGUMENTS`."""
     with _left_out_if_missing():
@@ -94,6 +141,7 @@ def chromium() -> str:
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
     """A running Chromium; a module's own, since no asyncio loop can run beside it."""
+    expect.set_options(timeout=60_000)
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium, args=parts.CHROMIUM_ARGUMENTS)
         yield running
@@ -106,6 +154,11 @@ def _left_out_if_missing() -> Iterator[None]:
         yield
     except parts.PartMissing as missing:
         pytest.skip(f"not on this machine: {missing}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {name: rank for rank, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -149,17 +149,27 @@ def registry() -> Iterator[str]:
         settings.chmod(0o644)
 
         def answers() -> None:
-            urllib.request.urlopen(f"http://{address}/v2/", timeout=2).close()
+            urllib.request.urlopen(f"http://{address}/v2/", timeout=20).close()
 
         with _server("the registry", [command, "serve", str(settings)], folder, answers, as_server_user=False):
             yield address
 
 
+def require_containers() -> None:
+    """Raise `PartMissing` if this machine cannot run containers."""
+    for tool in ("podman", "skopeo", "runc"):
+        if shutil.which(tool) is None:
+            raise PartMissing(f"{tool} (scripts/install-system-parts)")
+
+
 @contextmanager
-def containers(folder: Path) -> Iterator[None]:
-    """Let podman and skopeo of this process keep images in a folder of their own, without a daemon, for the block."""
+def containers(folder: Path, *, keep: bool = False) -> Iterator[None]:
+    """Let podman and skopeo of this process keep images in a folder of their own, without a daemon, for the block.
+
+    With `keep`, its images stay for a later block with the same folder, which then need not load them again.
+    """
     storage = folder / "containers"
-    storage.mkdir()
+    storage.mkdir(exist_ok=True)
     settings = {"CONTAINERS_STORAGE_CONF": storage / "storage.conf"}
     settings["CONTAINERS_STORAGE_CONF"].write_text(
         f'[storage]\ndriver = "overlay"\ngraphroot = "{storage}/graph"\nrunroot = "{storage}/run"\n'
@@ -169,7 +179,9 @@ def containers(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        for verb in ("rm", "rmi"):  # of this storage only; `system reset` would also delete the networks of the machine
+        for verb in (
+            ("rm",) if keep else ("rm", "rmi")
+        ):  # of this storage only; `system reset` would also delete the networks of the machine
             subprocess.run(["podman", verb, "--all", "--force"], capture_output=True, check=False)
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)

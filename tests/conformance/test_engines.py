@@ -1,15 +1,13 @@
 """The built-in engines pass the engine suite, on SQLite and on PostgreSQL."""
 
-import shutil
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from tests import parts
-from tests.delivery.builds import list_installed
-from tests.delivery.images import add_build_with_image
+from tests.delivery.builds import share_environments
+from tests.delivery.images import add_build_with_image, share_layout
 from tidemill.compose.session import open_session
 from tidemill.core.build import Build
 from tidemill.core.engine import StepImages
@@ -68,16 +66,20 @@ class TestContainer(_EngineTest):
 
     @pytest.fixture(scope="class")
     @classmethod
-    def build(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
-        for tool in ("podman", "skopeo"):
-            if shutil.which(tool) is None:
-                pytest.skip(f"not on this machine: {tool} (scripts/install-system-parts)")
+    def build(
+        cls,
+        tmp_path_factory: pytest.TempPathFactory,
+        build_environments: Path,
+        image_layout: Path,
+        container_storage: Path,
+    ) -> Iterator[Build]:
         folder = tmp_path_factory.mktemp("kit")
         (folder / "tidemill.toml").write_text('[project]\nname = "kit"\n')
-        with parts.containers(tmp_path_factory.mktemp("storage")):
+        with parts.containers(container_storage, keep=True):
             session = open_session(Project(folder), "test")
-            tests = {name: version(name) for name in ("pytest", "iniconfig", "pluggy", "packaging", "pygments")}
-            build = add_build_with_image(session, 1, packages=list_installed() | tests)
+            share_environments(session, build_environments)
+            share_layout(session, image_layout)
+            build = add_build_with_image(session, 1)
             images = session.resource(StepImages)
             images.load(images.choose("any"))
             yield build

@@ -1,7 +1,6 @@
 """The targets of this package: every one passes the suite, with a real build."""
 
 import os
-import shutil
 import socket
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -10,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests import parts
-from tests.delivery.images import add_build_with_image
+from tests.delivery.builds import share_environments
+from tests.delivery.images import add_build_with_image, share_layout
 from tests.projects import DOUBLING
 from tidemill.compose.session import open_session
 from tidemill.core.build import Build
@@ -28,12 +28,15 @@ POLICY = '[project]\nname = "shop"\n\n[environments.test]\n'
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
+def session(tmp_path_factory: pytest.TempPathFactory, build_environments: Path, image_layout: Path) -> Session:
     """The session of a small project without a model."""
     folder = tmp_path_factory.mktemp("shop")
     (folder / "tidemill.toml").write_text(POLICY)
     (folder / "pipeline.py").write_text(DOUBLING)
-    return open_session(Project(folder), "ci")
+    session = open_session(Project(folder), "ci")
+    share_environments(session, build_environments)
+    share_layout(session, image_layout)
+    return session
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +72,9 @@ class TestLocalTarget(BuiltSuite):
 class TestContainerTarget(BuiltSuite):
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
-    def storage(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-        for tool in ("podman", "skopeo", "runc"):
-            if shutil.which(tool) is None:
-                pytest.skip(f"not on this machine: {tool} (scripts/install-system-parts)")
-        folder = tmp_path_factory.mktemp("storage")
-        with parts.containers(folder):
-            yield folder
+    def storage(cls, container_storage: Path) -> Iterator[None]:
+        with parts.containers(container_storage, keep=True):
+            yield
 
     @pytest.fixture
     def opener(self, session: Session) -> Callable[[], Target]:

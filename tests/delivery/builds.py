@@ -10,6 +10,12 @@ from tidemill.delivery.wheel import write_project_wheel
 from tidemill.flow.session import Session
 
 _NOT_IN_BUILDS = ("tidemill",)
+_TESTS = ("pytest", "iniconfig", "pluggy", "packaging", "pygments")
+
+
+def list_packages() -> dict[str, str]:
+    """The packages of the builds of all tests, which so share one environment: to run, to sign, and to test engines."""
+    return list_installed("signing") | {name: importlib.metadata.version(name) for name in _TESTS}
 
 
 def list_installed(extra: str = "") -> dict[str, str]:
@@ -42,6 +48,13 @@ def write_wheel(project: Path, number: int, requirements: dict[str, str], change
     return write_project_wheel("shop", f"{number:040x}", files | changed, needs, platform.python_version())[1]
 
 
+def share_environments(session: Session, environments: Path) -> None:
+    """Let a session keep the environments of its builds in a folder of other tests."""
+    folder = session.workspace.root / "builds"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "environments").symlink_to(environments)
+
+
 def add_build(
     session: Session,
     number: int,
@@ -51,7 +64,7 @@ def add_build(
     **changes: Any,
 ) -> Build:
     """A build of the session's project as it is now, with some `files` changed, in the ledger."""
-    packages = list_installed() if packages is None else packages
+    packages = list_packages() if packages is None else packages
     wheel = session.workspace.blobs.put(write_wheel(session.project.folder, number, packages, files or {}))
     fields: dict[str, Any] = {
         "id": session.clock.mint(),

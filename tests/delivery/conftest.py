@@ -8,9 +8,11 @@ from tests.delivery.repositories import Repository
 
 
 @pytest.fixture(scope="session")
-def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def environments(shared_folder: Path) -> Path:
     """A folder that keeps the environments of builds."""
-    return tmp_path_factory.mktemp("environments")
+    folder = shared_folder / "ci"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Images of builds for tests: made by the code of CI, from the environment of the build."""
 
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
@@ -12,6 +13,13 @@ from tidemill.delivery.environment import BuildEnvironment
 from tidemill.delivery.image import make_image
 from tidemill.delivery.runtime import prepare_runtime, select_required
 from tidemill.flow.session import Session
+
+
+def share_layout(session: Session, layout: Path) -> None:
+    """Let a session keep the images of its builds in a folder of other tests, which has their layers."""
+    folder = session.resource(BuildHost).folder
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "images").symlink_to(layout)
 
 
 def add_build_with_image(session: Session, number: int, **changes: Any) -> Build:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.delivery.builds import add_build
+from tests.delivery.builds import add_build, share_environments
 from tests.delivery.test_deploying import open_control
 from tests.delivery.test_pushes import until, up
 from tests.keys import make_key
@@ -26,11 +26,12 @@ def make_audited_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[
 
 
 def test_a_promotion_by_the_policy_is_audited_and_its_head_exported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build_environments: Path
 ) -> None:
     folder, heads, public = make_audited_shop(tmp_path, monkeypatch)
     with (folder / "tidemill.toml").open("a") as file:
         file.write('\n[environments.test]\nbranch = "main"\n')
+    share_environments(open_control(folder), build_environments)
     build = add_build(open_control(folder), 1)
     try:
         with up(folder):
@@ -47,7 +48,7 @@ def test_a_promotion_by_the_policy_is_audited_and_its_head_exported(
 
 
 def test_a_model_that_the_policy_promotes_is_audited_and_its_head_exported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build_environments: Path
 ) -> None:
     folder, heads, public = make_audited_shop(tmp_path, monkeypatch)
     run = listed(folder, "run", "training")

@@ -1,6 +1,5 @@
 """Deployments as containers: the image of a build answers, the next one replaces it, and a rollback brings it back."""
 
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -10,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests import parts
-from tests.delivery.builds import add_build, list_installed
-from tests.delivery.images import add_build_with_image
+from tests.delivery.builds import add_build, share_environments
+from tests.delivery.images import add_build_with_image, share_layout
 from tests.keys import make_key
 from tests.projects import make_project, tidemill
 from tidemill.compose.session import open_session
@@ -45,11 +44,10 @@ memory_mb = 100000000
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(
+    tmp_path_factory: pytest.TempPathFactory, build_environments: Path, image_layout: Path, container_storage: Path
+) -> Iterator[Path]:
     """A project with two builds that have an image, and one without."""
-    for tool in ("podman", "skopeo", "runc"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"not on this machine: {tool} (scripts/install-system-parts)")
     folder = tmp_path_factory.mktemp("container") / "shop"
     folder.mkdir()
     make_project(folder)
@@ -57,11 +55,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         file.write(ENVIRONMENTS)
         _, public = make_key(tmp_path_factory.mktemp("keys"), "own", "p256")
         file.write(f'\n[signing]\nkey = "${{SHOP_KEY}}"\npublic_key = """\n{public.read_text()}"""\n')
-    with parts.containers(tmp_path_factory.mktemp("storage")):
+    with parts.containers(container_storage, keep=True):
         session = open_control(folder)
-        packages = list_installed("signing")
-        add_build_with_image(session, 1, packages=packages)
-        add_build_with_image(session, 2, packages=packages)
+        share_environments(session, build_environments)
+        share_layout(session, image_layout)
+        add_build_with_image(session, 1)
+        add_build_with_image(session, 2)
         add_build(session, 3)
         yield folder
         fleet = open_control(folder).resource(Fleet)

@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
-from tests.delivery.builds import add_build, list_installed
+from tests.delivery.builds import add_build, list_packages, share_environments
 from tests.projects import make_project, tidemill
 from tidemill.compose.session import open_session
 from tidemill.core.build import Build
 from tidemill.core.deployment import Deployment
 from tidemill.core.fleet import Fleet
 from tidemill.delivery.http_client import is_healthy
+from tidemill.delivery.runtime import prepare_runtime
 from tidemill.flow.session import Session
 from tidemill.project.project import Project
 from tidemill.registry.deployments import find_healthy, list_deployments
@@ -49,12 +50,13 @@ memory_mb = 60
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory, build_environments: Path) -> Iterator[Path]:
     """A project with environments; what runs is stopped at the end."""
     folder = tmp_path_factory.mktemp("shop")
     make_project(folder)
     with (folder / "tidemill.toml").open("a") as file:
         file.write(ENVIRONMENTS)
+    share_environments(open_control(folder), build_environments)
     tidemill(folder, "tokens", "create", "app", "--role", "predict")  # from now on, each request needs a token
     yield folder
     fleet = open_control(folder).resource(Fleet)
@@ -168,10 +170,8 @@ def test_an_unfit_machine_is_refused(folder: Path, environment: str, text: str) 
 def test_a_missing_and_a_wrong_package_are_refused(folder: Path) -> None:
     build = next_build(folder, python="")
     session = open_control(folder)
-    session.resource(Fleet).prepare(build, "test")
-    environments = session.workspace.root / "builds" / "environments"
-    newest = max(environments.iterdir(), key=lambda path: path.stat().st_mtime)
-    site = next(newest.glob("lib/python*/site-packages"))
+    python = prepare_runtime(build, session.workspace.blobs.get, session.workspace.root / "builds").python
+    site = next(python.parents[1].glob("lib/python*/site-packages"))
     information = next(site.glob("croniter-*"))
     text = (information / "METADATA").read_text()
     # The files are links into the cache of uv: they are replaced, not changed.
@@ -183,7 +183,7 @@ def test_a_missing_and_a_wrong_package_are_refused(folder: Path) -> None:
 
 
 def test_a_lock_that_cannot_be_installed_is_an_error(folder: Path) -> None:
-    build = next_build(folder, packages=list_installed() | {"croniter": "0.0.1"})
+    build = next_build(folder, packages=list_packages() | {"croniter": "0.0.1"})
     refuse(folder, build.number, "test", "cannot be built", code=1)
 
 

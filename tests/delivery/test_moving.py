@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.delivery.builds import add_build
+from tests.delivery.builds import add_build, share_environments
 from tests.delivery.test_deploying import Knocking, open_control, promote, serving
 from tests.projects import make_project, tidemill
 from tidemill.core.fleet import Fleet
@@ -26,12 +26,13 @@ kind = "test"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory, build_environments: Path) -> Iterator[Path]:
     """A project whose build 1 serves the environment `test`; what runs is stopped at the end."""
     folder = tmp_path_factory.mktemp("moving") / "shop"
     make_project(folder)
     with (folder / "tidemill.toml").open("a") as file:
         file.write(ENVIRONMENT)
+    share_environments(open_control(folder), build_environments)
     tidemill(folder, "tokens", "create", "app", "--role", "predict")
     add_build(open_control(folder), 1)
     promote(folder, 1, "test")
@@ -70,7 +71,7 @@ def test_a_target_that_refuses_changes_nothing(folder: Path) -> None:
     assert "target local → container" in tidemill(folder, "deploy", "diff", code=1).stdout
     assert "no container image" in tidemill(folder, "deploy", "reconcile", code=2).stderr
     assert serving(folder) == before
-    assert httpx.get(f"{before.address}/health").status_code == 200
+    assert httpx.get(f"{before.address}/health", timeout=60).status_code == 200
     set_environment(folder)
     assert open_control(folder).resource(Fleet).list_running("test") == [before.id]
 
@@ -128,7 +129,7 @@ def test_tls_and_the_address_of_an_environment_reach_its_service(folder: Path) -
     assert now.address.startswith("https://0.0.0.0:")
     port = now.address.rpartition(":")[2]
     trusted = ssl.create_default_context(cafile=str(certificate))
-    with httpx.Client(verify=trusted, base_url=f"https://127.0.0.1:{port}") as client:
+    with httpx.Client(verify=trusted, base_url=f"https://127.0.0.1:{port}", timeout=60) as client:
         assert client.get("/health").status_code == 200
         assert client.post("/predict/shop", json={"rows": []}).status_code == 401, "any other address needs tokens"
 
