@@ -111,9 +111,10 @@ def test_a_file_that_is_written_otherwise_is_refused(deliveries: Deliveries, con
 
 
 STOPPED = {
+    "a name in upper case": (table().replace("price", "Price", 1), "'price' is missing, but the table has 'Price'"),
     "a new word among numbers": (table(null="soon"), "1 of 40 values are not, such as soon"),
     "another format of dates": (table(form="%m/%d/%Y"), "should be of type date"),
-    "codes with zeros": (table(code="0"), "should be of type integer, but is String, with codes such as 000, 001, 002"),
+    "codes with zeros": (table(code="0"), "should be of type integer, but is text, with codes such as 000, 001, 002"),
 }
 
 

@@ -15,7 +15,7 @@ from tidemill.core.source import Source
 from tidemill.data.keys import to_row_keys
 from tidemill.data.rows import convert_columns
 from tidemill.data.storable import to_storable
-from tidemill.data.types import CODE, find_conversion
+from tidemill.data.types import CODE, column_type, find_conversion
 from tidemill.errors import TooLarge, Unreadable, UnreadableNow
 
 WHY = f"{PREFIX}why"
@@ -178,20 +178,24 @@ def _columns(frame: pl.DataFrame, schema: Schema, wrong: Mapping[str, pl.Series 
     for column in schema.columns:
         if column.name not in present:
             if column.required:
-                yield TableFault(column.name, "missing column", "is missing")
+                other = next((name for name in frame.columns if name.casefold() == column.name.casefold()), None)
+                what = f"is missing, but the table has {other!r}" if other is not None else "is missing"
+                yield TableFault(column.name, "missing column", what)
         elif column.name in wrong:
             yield _wrong_type(frame[column.name], column, wrong[column.name])
     if schema.extra_columns == "stop":
         declared = {column.name for column in schema.columns}
         for name in frame.columns:
             if name not in declared and not is_internal(name):
-                what = "is not in the schema"
+                absent = [other for other in declared if other.casefold() == name.casefold() and other not in present]
+                what = f"is not in the schema; did you mean {absent[0]!r}?" if absent else "is not in the schema"
                 yield TableFault(name, "unexpected column", what, frame.height, _some(frame[name]))
 
 
 def _wrong_type(values: pl.Series, column: Column, bad: pl.Series | None) -> TableFault:
     """Return the fault of a column: in text that partly converts, the other rows are bad; else the whole column is."""
-    what = f"should be of type {column.type}, but is {values.dtype}"
+    found = column_type(values.dtype)
+    what = f"should be of type {column.type}, but is {values.dtype if found == column.type else found}"
     if column.type in ("integer", "number") and values.dtype == pl.String:
         codes = values.filter(values.str.contains(CODE))
         if len(codes):
@@ -273,7 +277,7 @@ def describe_values(kind: str, column: Column, bad: int, rows: int, samples: Seq
     if kind == "outside domain":
         domain = ", ".join((column.domain or ())[:_SHOWN_DOMAIN])
         more = ", …" if len(column.domain or ()) > _SHOWN_DOMAIN else ""
-        return f"has {bad} values outside its domain, such as {shown}; the domain is {domain}{more}"
+        return f"has {bad} of {rows} values outside its domain, such as {shown}; the domain is {domain}{more}"
     limit = f"below {column.low:g}" if kind == "below range" else f"above {column.high:g}"
     return f"has {bad} of {rows} values {limit}, such as {shown}"
 
