@@ -16,20 +16,19 @@ from tests import parts
 BUDGETS = {
     "access": 60,
     "backtest": 60,
+    "benchmarks": 90,
     "cli": 180,
     "conformance": 180,
     "core": 10,
     "daemon": 180,
     "delivery": 240,
-    "docs": 90,
     "evidence": 45,
     "examples": 360,
     "flow": 90,
     "monitoring": 45,
     "recipes": 120,
     "serving": 60,
-    "store": 150,
-    "testing_kit": 180,
+    "testing_kit": 120,
     "web": 60,
 }
 BUDGET_OF_OTHERS = 30
