@@ -92,7 +92,7 @@ def serving_pages(app: Any, **options: Any) -> Iterator[str]:
         thread.join(30)
 
 
-def create_certificate(folder: Path) -> tuple[Path, Path]:
+def create_certificate(folder: Path, days: float = 90) -> tuple[Path, Path]:
     """A self-signed certificate for 127.0.0.1, and its key."""
     import ipaddress
 
@@ -110,8 +110,8 @@ def create_certificate(folder: Path) -> tuple[Path, Path]:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now - timedelta(days=60))
+        .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())

@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +21,13 @@ from tests.access.kit import create_certificate
 from tests.daemon.test_up import until
 from tests.projects import make_project
 from tidemill.access.certificates import Certificate
+from tidemill.access.expiry import read_expiry
+from tidemill.access.exposure import Exposure
+from tidemill.clock import SystemClock
+from tidemill.compose.session import open_session
+from tidemill.daemon.listening import Listener
+from tidemill.evidence.attention import list_actions
+from tidemill.serving.server import HttpServer
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +155,39 @@ def test_files_that_did_not_change_are_not_read_again(tmp_path: Path, renewals: 
     overwrite(renewals[1], files)
     certificate.refresh()
     assert certificate.context is not context
+
+
+def test_the_expiry_is_the_one_that_a_library_reads(renewals: list[tuple[Path, Path]]) -> None:
+    x509 = pytest.importorskip("cryptography.x509")
+    for certificate, key in renewals:
+        expected = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+        assert read_expiry(certificate) == expected
+        assert read_expiry(key) is None
+
+
+def test_a_certificate_that_expires_soon_is_named_until_it_is_renewed(tmp_path: Path) -> None:
+    clock = SystemClock()
+    files = create_certificate(tmp_path, days=20)
+    certificate = Certificate(*files)
+    problem = certificate.describe_problem(clock.now())
+    assert f"{files[0]} expires on" in problem
+    assert problem == certificate.describe_problem(clock.now() + timedelta(days=3)), "one alert, not one a day"
+    assert "expired on" in certificate.describe_problem(clock.now() + timedelta(days=21))
+    (tmp_path / "new").mkdir()
+    rename(create_certificate(tmp_path / "new", days=90), files)
+    certificate.refresh()
+    assert not certificate.describe_problem(clock.now())
+
+
+def test_status_names_a_certificate_that_expires_soon(tmp_path: Path) -> None:
+    session = open_session(make_project(tmp_path / "shop"))
+    certificate, key = create_certificate(tmp_path, days=20)
+    exposure = Exposure(tls_cert=certificate, tls_key=key)
+    server = HttpServer(session.workspace, session.clock, exposure, port=0)
+    listener = Listener(session)
+    listener.watch(server.find_problems)
+    listener.check_problems()
+    server.stop()
+    (item,) = list_actions(session.workspace.ledger, session.workspace.environment, session.clock.now())
+    assert item.what == "The certificate needs attention"
+    assert f"{certificate} expires on" in item.why

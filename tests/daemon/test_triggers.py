@@ -250,6 +250,22 @@ def test_a_compacted_table_has_no_new_rows(tmp_path: Path) -> None:
         assert [event["version"] for event in emit_and_list(session, "rows")] == [2, 8]
 
 
+def test_a_model_that_a_deployment_trains_already_is_not_trained_beside_it(tmp_path: Path) -> None:
+    first = '[[triggers]]\nname = "first"\non = "champion.missing"\npipeline = "noting"\n'
+    problem = '[problem]\ndecision = "d"\nsource = "rows"\nlabel = "late"\n'
+    session = kit(tmp_path / "kit", problem + first)
+    books, tables = session.workspace.ledger, session.workspace.tables
+    triggers = Triggers(session.project.policy, books, session.clock, "test")
+    (model,) = session.project.policy.models
+    job = triggers.create_job("deployment", "noting", {}, "deployment-1/kit", model)
+    tables.append("rows", "batch 0", pl.DataFrame({"row": [0]}))
+    assert emit_and_list(session, "champion.missing") == [], "the job of the deployment is waiting"
+    books.jobs.change(job.id, lambda job: replace(job, state="running"))
+    assert emit_and_list(session, "champion.missing") == []
+    books.jobs.change(job.id, lambda job: replace(job, state="failed"))
+    assert len(emit_and_list(session, "champion.missing")) == 1
+
+
 def test_a_model_without_a_release_emits_an_event_for_rows_and_for_more_rows(tmp_path: Path) -> None:
     first = '[[triggers]]\nname = "first"\non = "champion.missing"\npipeline = "noting"\n'
     problem = '[problem]\ndecision = "d"\nsource = "rows"\nlabel = "late"\n'
@@ -262,10 +278,11 @@ def test_a_model_without_a_release_emits_an_event_for_rows_and_for_more_rows(tmp
         for _ in range(2):
             assert len(emit_and_list(session, "champion.missing")) == number + 1
     triggers = Triggers(session.project.policy, books, clock, "test")
-    (_, job) = triggers.fire()
+    fired = triggers.fire()
     tables.append("rows", "batch 2", pl.DataFrame({"row": [2]}))
-    assert len(emit_and_list(session, "champion.missing")) == 2, "a job is waiting"
-    books.jobs.change(job.id, lambda job: replace(job, state="failed"))
+    assert len(emit_and_list(session, "champion.missing")) == 2, "two jobs are waiting"
+    for job in fired:
+        books.jobs.change(job.id, lambda job: replace(job, state="failed"))
     assert [event["version"] for event in emit_and_list(session, "champion.missing")] == [0, 1, 2]
     release = Release(
         id="kit/1", name="kit", version=1, package="p", flavor="f", environment="other", created=clock.now(), run="r"

@@ -88,6 +88,7 @@ def test_different_projects_and_environments_have_different_names() -> None:
     long = "a" * 60
     pairs = [(long, "production"), (long, "preproduction"), (long + "b", "production"), ("A", "x"), ("a", "x")]
     pairs += [("a_b", "x"), ("a-b", "x"), ("Größe", "x"), ("Grüße", "x"), ("数据", "x"), ("数", "x"), ("a", "X")]
+    pairs += [("a-b", "c"), ("a", "b-c"), ("a-b-c", "d"), ("a", "b-c-d"), ("a-b", "c-d"), (long, "b-c")]
     names = {name_secret(replace(workload(), project=project, environment=name)) for project, name in pairs}
     assert len(names) == len(pairs)
 

@@ -137,7 +137,10 @@ def test_unsigned_evidence_says_so(trained: Project, keys: Path, tmp_path: Path)
     shown = tidemill(trained.folder, "evidence", "export", "shop/1", "--out", str(out))
     assert "NOT signed" in shown.stdout
     assert "not signed" in read(out)["index.html"].decode()
-    assert "NOT signed" in tidemill(tmp_path, "evidence", "verify", str(out)).stdout
+    verified = tidemill(tmp_path, "evidence", "verify", str(out)).stdout
+    assert "NOT signed" in verified
+    assert f" {len(read(out))} files" in " ".join(shown.stdout.split())
+    assert f" {len(read(out))} files" in " ".join(verified.split())
     demanded = tidemill(tmp_path, "evidence", "verify", str(out), "--public-key", str(keys / "a.pub.pem"), code=1)
     assert "the file is not signed" in demanded.stdout
 

@@ -1,13 +1,16 @@
 """The certificate of a server: it is read again when its files change, so that a renewed one needs no restart."""
 
 import ssl
+from datetime import datetime, timedelta
 from pathlib import Path
 
+from tidemill.access.expiry import read_expiry
 from tidemill.access.exposure import Exposure, load_certificate
 from tidemill.errors import InputError
 from tidemill.telemetry import get_logger
 
 log = get_logger("access")
+_WARNING = timedelta(days=30)
 _Version = tuple[tuple[int, int, int, int] | None, ...]
 
 
@@ -23,6 +26,15 @@ class Certificate:
         self._version = self._stat()
         self.context: ssl.SSLContext = load_certificate(certificate, key)
         self.problem = ""
+        self._expiry = read_expiry(certificate)
+
+    def describe_problem(self, now: datetime) -> str:
+        """Return the problem of files that replaced it, and from 30 days before it that it expires; may be empty."""
+        if self._expiry is None or now < self._expiry - _WARNING:
+            return self.problem
+        verb = "expires" if now < self._expiry else "expired"
+        expiry = f"the certificate {self._files[0]} {verb} on {self._expiry:%Y-%m-%d %H:%M} UTC: renew it"
+        return "; ".join(filter(None, (self.problem, expiry)))
 
     def refresh(self) -> None:
         """Load the files if they have changed since the last call; cheap if they have not."""
@@ -38,6 +50,7 @@ class Certificate:
             log.error("%s", self.problem)
         else:
             self.problem = ""
+            self._expiry = read_expiry(self._files[0])
             log.warning("new connections are served with the renewed certificate %s", self._files[0])
 
     def _stat(self) -> _Version:

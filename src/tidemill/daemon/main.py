@@ -78,6 +78,7 @@ def up(
     )
     listener.watch(server.find_problems)
     pages = Pages(session, addresses.pages_port, read_policies, addresses.pages)
+    listener.watch(pages.find_problems)
     os.environ.setdefault("TIDEMILL_PAGES", pages.address)  # alerts link to the pages
     if deployed:
         server.test()

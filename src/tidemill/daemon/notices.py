@@ -103,9 +103,9 @@ class Notices:
         for model in self._policy.models.values():
             if model.name in routes or self._is_released(model.name):
                 continue
-            last = self._find_last_event("champion.missing", model.name)
-            if last and self._has_open_job(last):
+            if self._has_open_job(model.name):
                 continue
+            last = self._find_last_event("champion.missing", model.name)
             source = model.problem.source
             version = self._session.workspace.tables.last_append(source, last.read(RowsPayload).version if last else -1)
             if version >= 0:
@@ -116,9 +116,15 @@ class Notices:
     def _is_released(self, model: str) -> bool:
         return any(release.environment == self._environment for release in self._books.releases.find(name=model))
 
-    def _has_open_job(self, event: Event) -> bool:
-        jobs = self._books.jobs.find(environment=self._environment, dedupe_key=event.dedupe_key)
-        return any(job.state in ("waiting", "running") for job in jobs)
+    def _has_open_job(self, model: str) -> bool:
+        """Return whether the first model is trained already, such as by the job of a new deployment."""
+        pipelines = {trigger.pipeline for trigger in self._policy.triggers if trigger.on == "champion.missing"}
+        jobs = (
+            job
+            for state in ("waiting", "running")
+            for job in self._books.jobs.find(environment=self._environment, state=state)
+        )
+        return any(job.pipeline in pipelines and job.model in (model, "") for job in jobs)
 
     def _find_last_event(self, kind: str, subject: str) -> Event | None:
         events = self._books.events.find(

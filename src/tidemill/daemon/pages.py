@@ -122,10 +122,16 @@ class Pages:
             log.exception("the tokens could not be read; every request is refused")
         require_tokens(exposure, has_tokens=control.has_tokens, what="the server of the pages")
         app = add_webhooks(session, _LazyApp(session, read_policies, control, exposure))
+        self._clock, self._certificate = session.clock, open_certificate(exposure)
         self._socket = _listen(exposure.host, port)
         self.address = exposure.format_address(self._socket)
-        self._server = Listener(app, self._socket, open_certificate(exposure), drain=_DRAIN_SECONDS)
+        self._server = Listener(app, self._socket, self._certificate, drain=_DRAIN_SECONDS)
         self._thread = threading.Thread(target=self._server.run, name="pages", daemon=True)
+
+    def find_problems(self) -> dict[str, str]:
+        """Return what a person must know, by subject; empty texts if all is well."""
+        problem = self._certificate.describe_problem(self._clock.now()) if self._certificate is not None else ""
+        return {"certificate of the pages": problem}
 
     def start(self) -> None:
         """Start to serve requests."""

@@ -56,13 +56,14 @@ def start_worker(session: Session, job: Job) -> Worker:
 def find_run_state(session: Session, job: Job) -> tuple[JobRunState, Run | None]:
     """Return the state of a job's run: absent, running, dead with its process, interrupted, or finished."""
     workspace = session.workspace
-    is_alive = workspace.run_locks.find_process(job.run) is not None
+    is_alive = workspace.run_locks.is_running(job.run)
     try:
         run = workspace.ledger.runs.get(job.run)
     except NotFound:
         return ("running" if is_alive else "absent"), None
     if run.state == "running":
-        is_elsewhere = run.host.partition(":")[0] != session.host.partition(":")[0]
+        is_known = workspace.run_locks.are_shared
+        is_elsewhere = not is_known and run.host.partition(":")[0] != session.host.partition(":")[0]
         return ("running" if is_alive or is_elsewhere else "dead"), run
     if run.state == "interrupted":
         return ("running" if is_alive else "interrupted" if run.interruption == "signal" else "dead"), run

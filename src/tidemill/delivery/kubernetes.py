@@ -234,7 +234,16 @@ def name_secret(workload: Workload) -> str:
 
 
 def _name_workload(workload: Workload) -> str:
-    return _name(f"{workload.project}-{workload.environment}")
+    """Return the name of what is made for one environment of a project.
+
+    An environment with a hyphen adds a hash of both names: the projects `a` and `a-b` may have the environments `b-c`
+    and `c`. Others keep the name that they have in clusters.
+    """
+    name = _name(f"{workload.project}-{workload.environment}")
+    if "-" not in workload.environment:
+        return name
+    digest = hashlib.sha256(f"{workload.project}/{workload.environment}".encode()).hexdigest()[:_HASH]
+    return f"{name[: _LONGEST_NAME - _HASH - 1].strip('-')}-{digest}"
 
 
 class KubernetesTarget:
@@ -254,7 +263,7 @@ class KubernetesTarget:
         _kubectl("apply", "--server-side", "--field-manager", _MANAGER, "-f", "-", text=self._render(workload))
 
     def observe(self, workload: Workload) -> Observation:
-        name = f"{_name(f'{workload.project}-{workload.environment}')}-service"
+        name = f"{_name_workload(workload)}-service"
         path = "jsonpath={.spec.template.metadata.labels.tidemill\\.dev/deployment} {.status.readyReplicas}"
         shown = _kubectl("get", "deployment", name, "-o", path, "--ignore-not-found").split()
         if not shown or shown[0] != workload.deployment:

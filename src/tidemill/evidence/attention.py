@@ -5,7 +5,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from tidemill.core.event import BUILD_WAITING, BuildWaitingPayload, Event
+from tidemill.core.event import BUILD_WAITING, AlertPayload, BuildWaitingPayload, Event
 from tidemill.core.resources import BooksReader
 from tidemill.evidence.daemon_status import read_daemon_status
 from tidemill.ledger.batches import BatchRecord, list_stopped
@@ -13,6 +13,8 @@ from tidemill.ledger.decisions import has_person_decided
 from tidemill.ledger.proposals import Proposal, list_open_proposals
 
 APPROVAL_TEXTS = {"approval.needed": "waits for an approval", "model.frozen": "waits: its model is frozen"}
+CERTIFICATES = ("certificate", "certificate of the pages")
+"""The subjects of alerts about the certificates of the service and of the pages."""
 _WAITING_KINDS = (*APPROVAL_TEXTS, "watch.missing")
 _BAD_STATES = ("failed", "stopped", "interrupted")
 _MAX_EVENTS = 10
@@ -35,6 +37,7 @@ def list_actions(books: BooksReader, environment: str, now: datetime) -> list[Ac
     """Return everything that needs a person, the most urgent first."""
     return [
         *_find_silent_daemon(books, environment, now),
+        *_find_bad_certificates(books, environment),
         *(_describe_batch(record) for record in list_stopped(books, environment)),
         *_find_waiting_releases(books, environment),
         *_find_waiting_builds(books, environment),
@@ -52,6 +55,19 @@ def _find_silent_daemon(books: BooksReader, environment: str, now: datetime) -> 
         kind="daemon", subject=status.host, what="The daemon is silent", why=str(status), cure="tidemill up"
     )
     return [item]
+
+
+def _find_bad_certificates(books: BooksReader, environment: str) -> list[ActionItem]:
+    """Return items for certificates whose last alert is bad: they expire, or were replaced by files of no use."""
+    items = []
+    for subject in CERTIFICATES:
+        for alert in books.events.find(kind="alert", subject=subject, environment=environment, newest=True, limit=1):
+            payload = alert.read(AlertPayload)
+            if payload.state == "bad":
+                cure = "write the renewed certificate and its key to the same files: no restart is needed"
+                what = f"The {subject} needs attention"
+                items.append(ActionItem(kind="daemon", subject=alert.id, what=what, why=payload.reason, cure=cure))
+    return items
 
 
 def _describe_batch(record: BatchRecord) -> ActionItem:

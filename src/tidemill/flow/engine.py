@@ -124,7 +124,8 @@ def resume(
         past = books.runs.get(run_id)
         if past.state == "done":
             raise InputError(f"run {run_id[:13]} is done", f"start a new run: `tidemill run {past.pipeline}`")
-        if past.state == "running" and past.host.partition(":")[0] != session.host.partition(":")[0]:
+        is_elsewhere = past.host.partition(":")[0] != session.host.partition(":")[0]
+        if past.state == "running" and is_elsewhere and not session.workspace.run_locks.are_shared:
             raise Conflict(
                 f"run {run_id[:13]} is running on {past.host}", f"cancel it first: `tidemill runs cancel {run_id}`"
             )
@@ -173,7 +174,7 @@ def sweep(session: Session) -> list[Run]:
 def interrupt_dead(session: Session, identifier: str) -> None:
     """Mark a run whose process was ended on purpose as interrupted by a signal: its death is no fault of the run."""
     books = session.workspace.ledger
-    if session.workspace.run_locks.find_process(identifier) is not None:
+    if session.workspace.run_locks.is_running(identifier):
         return
     with suppress(NotFound), books.transaction():
         run = books.runs.get(identifier)

@@ -179,13 +179,16 @@ class ServiceApp:
                     return Reply(200, msgspec.json.encode(describe_routes()))
                 case "ready":
                     ready, readiness = wire.describe_readiness(self._service)
-                    if self._certificate is not None and self._certificate.problem:
-                        readiness["certificate"] = self._certificate.problem  # the earlier one serves: it is ready
+                    if problem := self._describe_certificate():
+                        readiness["certificate"] = problem  # the certificate is served: it is ready
                     return Reply(200 if ready else 503, msgspec.json.encode(readiness))
                 case _:
                     return Reply(200, b'{"alive":true}')
         except Exception as error:  # noqa: BLE001 - it is logged, and the client gets a status
             return self._describe_failure(error, model, known)
+
+    def _describe_certificate(self) -> str:
+        return self._certificate.describe_problem(self._service.clock.now()) if self._certificate is not None else ""
 
     def _describe_failure(self, error: Exception, model: str, known: str) -> Reply:
         if _is_disk_full(error):

@@ -190,7 +190,8 @@ class HttpServer:
         lost, self._reported_losses = self._buffer.lost - self._reported_losses, self._buffer.lost
         dropped = f"{lost} predictions were dropped: " if lost else ""
         problem = self._buffer.problem or ("the journal is written again" if lost else "")
-        renewal = self._certificate.problem if self._certificate is not None else ""
+        certificate = self._certificate
+        renewal = certificate.describe_problem(self.service.clock.now()) if certificate is not None else ""
         return {"journal": dropped + problem, "journal files": self._keeper.problem, "certificate": renewal}
 
     def refresh(self, wait: float = _REFRESH) -> None:

@@ -5,21 +5,35 @@ The lock belongs to the process, not to its forked children: a child that outliv
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tidemill.errors import Conflict, TidemillError
+from tidemill.ledger.database import Database, Lock
 
 # A process can always lock a file that it has already locked, so the module keeps a list of its locks.
 _locked: dict[Path, int] = {}
+# Whoever looks whether a run is locked on a server locks it for a moment.
+_TRIES, _PAUSE_SECONDS = 5, 0.1
 
 
 class RunLocks:
-    """The locks of the runs of a workspace on this machine."""
+    """The locks of the runs of a workspace.
 
-    def __init__(self, folder: Path) -> None:
+    A file shows the process of a run to other processes of the workspace. A ledger on a server, which several machines
+    and workspaces share, has a lock for each run too: it shows them that the process lives, and that it has died.
+    """
+
+    def __init__(self, folder: Path, database: Database | None = None) -> None:
         self._folder = folder
+        self._server = database if database is not None and database.file is None else None
+
+    @property
+    def are_shared(self) -> bool:
+        """Return whether `is_running` also knows the runs of other machines and workspaces."""
+        return self._server is not None
 
     @contextmanager
     def lock(self, run: str) -> Iterator[None]:
@@ -34,9 +48,14 @@ class RunLocks:
         if handle is None:
             raise Conflict(f"run {run} is running", f"wait for it, or cancel it: `tidemill runs cancel {run}`")
         file = self._file(run)
+        try:
+            server_lock = self._lock_on_server(run)
+        except BaseException:
+            os.close(handle)
+            raise
         os.ftruncate(handle, 0)
         os.write(handle, str(os.getpid()).encode())
-        _locked[file] = os.getpid()
+        process = _locked[file] = os.getpid()
         try:
             yield
             if _locked.get(file) == os.getpid():
@@ -44,10 +63,45 @@ class RunLocks:
         finally:
             _locked.pop(file, None)
             os.close(handle)
+            if server_lock is not None and process == os.getpid():  # a forked child shares the connection
+                server_lock.release()
+
+    def _lock_on_server(self, run: str) -> Lock | None:
+        """Lock a run for all machines that share the ledger; return None if it is a file. Raise `Conflict`."""
+        if self._server is None:
+            return None
+        for _ in range(_TRIES):
+            lock = self._server.lock(_name(run))
+            if lock is not None:
+                return lock
+            time.sleep(_PAUSE_SECONDS)
+        raise Conflict(
+            f"run {run} is running on another machine or in another workspace",
+            f"wait for it, or cancel it: `tidemill runs cancel {run}`",
+        )
+
+    def is_running(self, run: str) -> bool:
+        """Return whether a process executes the run: on this machine, or on any that shares a ledger on a server.
+
+        Raises
+        ------
+        TidemillError
+            if the server does not respond.
+        """
+        return self.find_process(run) is not None or self._is_locked_on_server(run)
+
+    def _is_locked_on_server(self, run: str) -> bool:
+        if self._server is None:
+            return False
+        lock = self._server.lock(_name(run), shared=True)
+        if lock is not None:
+            lock.release()
+        return lock is None
 
     def list_dead(self) -> Iterator[str]:
         """Iterate over the runs of this machine whose process died before it stored the final state."""
-        return (file.stem for file in self._folder.glob("*.lock") if self.is_dead(file.stem))
+        dead = (file.stem for file in self._folder.glob("*.lock") if self.is_dead(file.stem))
+        return (run for run in dead if not self._is_locked_on_server(run))  # another workspace may have resumed it
 
     def is_dead(self, run: str) -> bool:
         """Return whether the run started on this machine and its process has died."""
@@ -100,3 +154,7 @@ class RunLocks:
                 f"the workspace {self._folder} cannot be written: {refused.strerror}",
                 "check free space and permissions; nothing was started",
             ) from None
+
+
+def _name(run: str) -> str:
+    return f"run/{run}"

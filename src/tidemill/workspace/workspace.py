@@ -203,7 +203,7 @@ class Workspace:
 
     @cached_property
     def run_locks(self) -> RunLocks:
-        return RunLocks(self.root / "runs")
+        return RunLocks(self.root / "runs", self.database)
 
     @property
     def state_folder(self) -> Path:

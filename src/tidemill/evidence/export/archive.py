@@ -89,7 +89,7 @@ def check_archive(file: Path, public_key: bytes | None = None) -> EvidenceCheck:
     return EvidenceCheck(
         release=str(statement.predicate.get("release", "")),
         project=str(statement.predicate.get("project", "")),
-        files=len(listed),
+        files=len(files),
         changed=tuple(sorted(changed)),
         missing=tuple(sorted(listed.keys() - present.keys())),
         added=tuple(sorted(added)),
