@@ -249,3 +249,20 @@ def test_looks_every_day_promote_few_challengers_that_are_worse_by_the_margin(ro
                 promoted += action == "promote"
                 break
     assert promoted <= 12
+
+
+def test_within_a_week_a_challenger_is_only_promoted_with_a_lower_loss() -> None:
+    """Calm days look independent: one that is measured as worse, though by less than the margin, waits for a week."""
+
+    def decide(mean: float, days: int) -> Verdict:
+        random = np.random.default_rng(1)
+        differences = random.normal(0, 0.05, 100 * days)
+        differences += mean - differences.mean()
+        days_of_rows = np.repeat(np.arange(days), 100)
+        comparison = compare_pairs(0.5 + differences, np.full(len(differences), 0.5), days_of_rows, days)
+        return check_traffic(comparison, Rollout(minimum=100, margin=0.05), subject="late/2", reference="late/1")
+
+    assert decide(-0.001, 3).action == "promote"
+    assert [decide(0.01, days).action for days in (3, 5, 6)] == ["hold"] * 3
+    assert decide(0.01, 7).reason.startswith("not worse")
+    assert decide(0.2, 3).action == "rollback"

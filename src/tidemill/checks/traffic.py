@@ -151,8 +151,9 @@ def check_traffic(
     Each bound of the mean difference holds at all looks at once (see `tidemill.checks.sequential`), with the
     probability `rollout.confidence`. A challenger is promoted when the upper bound is at most `rollout.margin`, in the
     mode of superiority when it is below 0; it is rolled back when the lower bound is above that. Rows that are
-    independent decide after three complete blocks of time. If rows depend on each other, or may do so unseen, seven
-    blocks are required, and the bounds are at least as wide as those from the means of the blocks.
+    independent decide after three complete blocks of time; before seven, only a lower loss promotes. If rows depend on
+    each other, or may do so unseen, seven blocks are required, and the bounds are at least as wide as those from the
+    means of the blocks.
 
     Before that, before there are `rollout.minimum` labels, or before its shortest duration, only harm stops it:
     predictions that are not finite, a guard rail, or a loss that is higher by a quarter of the champion's beyond any
@@ -189,9 +190,15 @@ def check_traffic(
     if harm or problem:
         return create_verdict("fail", "rollback", harm or problem)
     is_decidable = comparison.rows >= rollout.minimum and comparison.blocks >= needed and not clock.early
+    # Calm days look independent, and busy ones follow: within a week, only a lower loss is a proof.
+    is_shown = bounds.mean < 0 or comparison.blocks >= _LEAST_DEPENDENT_BLOCKS
     limit = rollout.margin if rollout.mode == "non-inferiority" else 0.0
     losses = _format_losses(comparison, bounds)
-    if is_decidable and (bounds.upper <= limit if rollout.mode == "non-inferiority" else bounds.upper < limit):
+    if (
+        is_decidable
+        and is_shown
+        and (bounds.upper <= limit if rollout.mode == "non-inferiority" else bounds.upper < limit)
+    ):
         return create_verdict("pass", "promote", f"{'better' if bounds.mean < 0 else 'not worse'}: {losses}")
     if is_decidable and bounds.lower > limit:
         return create_verdict("fail", "rollback", f"worse: {losses}")

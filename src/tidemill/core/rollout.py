@@ -31,7 +31,7 @@ class Rollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     block
         The time that a disturbance lasts, such as a bad day. Only rows of complete blocks decide: of at least three
         blocks if the rows are independent of each other; of seven if they are not, if they arrive in batches, or
-        within the first three days. It is at most an eighth of `maximum`.
+        within the first three days. Before seven, only a lower loss promotes. It is at most an eighth of `maximum`.
     shortest
         The shortest canary; before, only harm stops it.
     maximum
