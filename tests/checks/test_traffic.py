@@ -142,6 +142,46 @@ def test_a_challenger_whose_loss_is_higher_by_the_margin_does_not_wait_for_the_e
     assert "its live loss is higher" in verdict.reason
 
 
+@pytest.mark.parametrize(
+    ("challenger_loss", "share", "undecided", "clock", "expected"),
+    [
+        (0.49, 0.2, "better", "extended", ("step", 0.8)),
+        (0.49, 0.8, "better", "extended", ("hold", None)),
+        (0.51, 0.8, "better", "extended", ("step", 0.2)),
+        (0.51, 0.2, "better", "extended", ("hold", None)),
+        (0.49, 0.2, "better", "running", ("hold", None)),
+        (0.49, 0.2, "champion", "extended", ("hold", None)),
+        (0.49, None, "better", "extended", ("hold", None)),
+    ],
+)
+def test_in_the_extension_the_release_with_the_lower_live_loss_serves_most_requests(
+    challenger_loss: float, share: float | None, undecided: Any, clock: str, expected: tuple[str, float | None]
+) -> None:
+    random, rows = np.random.default_rng(4), 90
+    days = np.repeat(random.normal(0, 0.4, 9), 10)  # of such days no bound decides
+    noise = days - days.mean()
+    comparison = compare_pairs(np.full(rows, challenger_loss) + noise, np.full(rows, 0.5), np.arange(rows) // 10, 9)
+    rollout = Rollout(margin=0.05, minimum=30, undecided=undecided)
+    place = CanaryClock(extended=clock == "extended", share=share)
+    verdict = check_traffic(comparison, rollout, subject="b", reference="a", clock=place)
+    assert (verdict.action, verdict.evidence.get("share")) == expected, verdict.reason
+    assert verdict.outcome == "undecided"
+
+
+def test_at_the_end_a_loss_that_is_lower_by_the_margin_is_enough_where_no_bound_proves_anything() -> None:
+    random, rollout = np.random.default_rng(4), Rollout(margin=0.05, minimum=30, undecided="better")
+    noise = np.cumsum(random.normal(0, 0.05, 140))  # hangs together for weeks
+
+    def decide(difference: float, clock: CanaryClock) -> str:
+        challenger = 0.5 + difference + noise - noise.mean()
+        comparison = compare_pairs(challenger, np.full(140, 0.5), np.arange(140) // 10, 14)
+        return check_traffic(comparison, rollout, subject="b", reference="a", clock=clock).action
+
+    assert decide(-0.06, ENDED) == "promote"
+    assert decide(-0.04, ENDED) == "rollback"
+    assert decide(-0.06, CanaryClock(extended=True)) == "hold"
+
+
 def test_losses_without_any_spread_are_judged() -> None:
     same = np.full(300, 0.5)
     assert judge(same, same).action == "promote"

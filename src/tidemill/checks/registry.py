@@ -88,7 +88,7 @@ CHECKS: tuple[CheckInfo, ...] = (
         subject="challenger",
         needs=("predictions", "labels", "champion"),
         about="its losses with the champion's on the rows that both predicted; its failures, times and predictions",
-        actions=("promote", "rollback", "hold"),
+        actions=("promote", "step", "rollback", "hold"),
     ),
     CheckInfo(
         name="answers",

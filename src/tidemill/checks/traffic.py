@@ -50,13 +50,15 @@ class LossComparison(Struct, frozen=True, kw_only=True):
 class CanaryClock(Struct, frozen=True, kw_only=True):
     """How far a canary is: before its shortest duration, in its extension, or at its end.
 
-    `blocks` is the number of blocks of time in the duration without an extension; None if all are.
+    `blocks` is the number of blocks of time in the duration without an extension; None if all are. `share` is that of
+    the requests which the challenger serves now; None if it does not change.
     """
 
     early: bool = False
     blocks: int | None = None
     extended: bool = False
     ended: bool = False
+    share: float | None = None
 
 
 _RUNNING, _NOTHING = CanaryClock(), LiveBehaviour()
@@ -210,6 +212,10 @@ def check_traffic(
     status = _format_few(comparison, rollout, needed) if is_few else losses
     if not clock.ended:
         still = "not decided yet, and extended" if clock.extended else "not decided yet"
+        share = choose_share(comparison, rollout, clock)
+        if share is not None and share != clock.share:
+            evidence["share"] = share
+            return create_verdict("undecided", "step", f"{still}: {status}; the challenger serves {share:.0%}")
         return create_verdict("undecided", "hold", f"{still}: {status}")
     if behaviour.champion.share > _MOST_FAILURES and fails_too_often(behaviour.champion, rollout.failures):
         failed = f"the champion failed to answer {behaviour.champion.failed} of {behaviour.champion.asked} rows"
@@ -218,6 +224,18 @@ def check_traffic(
     if rollout.undecided == "challenger":
         return create_verdict("undecided", "promote", f"its time is up without a proof of harm: {status}")
     return create_verdict("undecided", "rollback", f"its time is up without a proof: {status}")
+
+
+def choose_share(comparison: LossComparison, rollout: Rollout, clock: CanaryClock) -> float | None:
+    """Return the share of the requests that the challenger should serve; None where it does not change.
+
+    In the extension of a canary with `undecided = "better"`, the release with the lower live loss serves most of them.
+    It is not promoted by this: the rules for a promotion stay the same, and both releases predict all rows.
+    """
+    if rollout.undecided != "better" or not clock.extended or clock.share is None or not comparison.same_rows:
+        return None
+    is_lower = comparison.rows >= rollout.minimum and comparison.challenger_loss < comparison.champion_loss
+    return max(rollout.share, rollout.extended_share) if is_lower else rollout.share
 
 
 def check_answers(behaviour: LiveBehaviour, limit: float, *, subject: str) -> Verdict | None:
@@ -316,7 +334,9 @@ def _decide_better(
 
     The first look is at the rows of the duration, whenever their labels become known; the last one at all rows. In the
     last look at rows that depend on each other the bound has a confidence of .8: their error is estimated from above,
-    and on real streams this bound promotes fewer than one of twenty challengers that are worse by the margin.
+    and on real streams this bound promotes fewer than one of twenty challengers that are worse by the margin. Where
+    rows depend on each other for weeks, it proves nothing. A loss that is lower by the margin is enough then: of a
+    challenger that is worse by the margin, this would be an error of two margins.
     """
     first = comparison.indices < (clock.blocks if clock.blocks is not None else comparison.blocks)
     values, indices = comparison.decided[first], comparison.indices[first]
@@ -331,7 +351,8 @@ def _decide_better(
     is_independent = comparison.same_rows and bounds.inflation <= _DEPENDENT
     confidence = rollout.confidence if is_independent else min(rollout.confidence, _LAST_CONFIDENCE)
     mean, upper = find_one_look(comparison.decided, comparison.indices, confidence)
-    if mean < 0 and upper <= rollout.margin:
+    is_much_lower = math.isfinite(upper) and 0 < rollout.margin <= -mean
+    if mean < 0 and (upper <= rollout.margin or is_much_lower):
         return "promote", "its time is up, and its live loss is lower"
     return None, ""
 

@@ -15,12 +15,15 @@ Action = Literal[
     "recall",
     "collect",
     "promote",
-    "step_up",
+    "step",
     "hold",
     "rollback",
     "experiment",
     "ignore",
 ]
+
+QUIET_ACTIONS = "proceed", "step", "hold", "ignore"
+"""The actions that nobody has to know of: a verdict with one of them is no event, and sends no alert."""
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -73,7 +76,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     @property
     def needs_no_action(self) -> bool:
         """Return whether the verdict calls for no action."""
-        return self.action in ("proceed", "hold", "ignore")
+        return self.action in QUIET_ACTIONS
 
     def read(self, kind: type[E]) -> E:
         """Return the evidence as the type of its check, without the keys that the type does not have."""
@@ -104,6 +107,12 @@ class SchemaEvidence(Struct, frozen=True, kw_only=True):
     def is_readable(self) -> bool:
         """Return whether the batch could be read as a table."""
         return not any(anomaly.get("kind") == "unreadable" for anomaly in self.anomalies)
+
+
+class TrafficEvidence(Struct, frozen=True, kw_only=True):
+    """The evidence of the check of a canary: the share of the requests that its challenger should serve."""
+
+    share: float
 
 
 class PerformanceEvidence(Struct, frozen=True, kw_only=True):

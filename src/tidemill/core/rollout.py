@@ -42,6 +42,9 @@ class Rollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         The release that serves after a canary that was undecided at its end: the `champion`, the `challenger`, or the
         `better` one. With `better`, a challenger with a lower live loss is promoted at `maximum`, or at the end of the
         extension, if a bound for this one look is below `margin`; else the champion serves.
+    extended_share
+        With `better`, the share of the requests that a challenger with a lower live loss serves in the extension: it
+        grows from `share` to this, and back if its live loss is no longer lower.
     failures
         The largest share of rows that a release may fail to answer. A challenger that fails on more stops at once;
         about a champion there is an alert.
@@ -69,6 +72,7 @@ class Rollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     maximum: DurationText = "14d"
     extension: DurationText = "28d"
     undecided: Literal["champion", "challenger", "better"] = "champion"
+    extended_share: Annotated[float, Meta(gt=0, lt=1)] = 0.8
     failures: Annotated[float, Meta(gt=0, lt=1)] = 0.01
     distance: Annotated[float, Meta(gt=0, le=1)] = 0.8
     slower: Annotated[float, Meta(gt=1)] = 10.0

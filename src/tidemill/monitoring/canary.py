@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tidemill.checks.guards import Answers, LiveBehaviour
 from tidemill.checks.traffic import (
@@ -114,7 +115,7 @@ def validate_online(
         policy.rollout,
         subject=challenger.release,
         reference=champion.release,
-        clock=_find_clock(policy.rollout, arms, ours, since, now),
+        clock=replace(_find_clock(policy.rollout, arms, ours, since, now), share=challenger.share),
         behaviour=behaviour,
     )
     answers = check_answers(behaviour, policy.rollout.failures, subject=champion.release)

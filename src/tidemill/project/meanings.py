@@ -12,7 +12,7 @@ from msgspec.structs import asdict
 
 from tidemill.clock import parse_duration
 from tidemill.core.backtest import Backtest
-from tidemill.core.check import Action, Outcome
+from tidemill.core.check import QUIET_ACTIONS, Action, Outcome
 from tidemill.core.event import list_conditions
 from tidemill.core.metric import METRICS, list_metrics
 from tidemill.core.model import PredictionTask
@@ -28,7 +28,7 @@ Fault = tuple[str, str, tuple[str, ...]]
 
 _WATCHED = ("drift", *DETECTORS, "learning", "age", "silence")
 # A verdict with one of these actions is not an event.
-_ACTIONS = tuple(action for action in get_args(Action) if action not in ("proceed", "hold", "ignore"))
+_ACTIONS = tuple(action for action in get_args(Action) if action not in QUIET_ACTIONS)
 _CONDITION_VALUES = {
     ("verdict", "action"): _ACTIONS,
     ("verdict", "outcome"): get_args(Outcome),

@@ -19,7 +19,15 @@ from tidemill.registry.earlier import find_bound_before, list_champions, list_re
 from tidemill.registry.pauses import find_pause, format_pause
 from tidemill.registry.publication import publish_route
 from tidemill.registry.retrying import retrying
-from tidemill.registry.routing import change_route, find_current_route, list_routes, make_arm, set_share
+from tidemill.registry.routing import (
+    change_route,
+    find_current_route,
+    follow_canary_verdict,
+    list_routes,
+    make_arm,
+    set_share,
+    split_requests,
+)
 from tidemill.registry.stages import find_stage
 
 RELEASE_WAITING = "release.waiting"
@@ -102,9 +110,7 @@ class Deployer:
             reason = "the first release" if champion is None else "released for all requests: its policy has no canary"
         else:
             share = policy.rollout.share
-            # The challenger also shadows the champion: both are compared on the same rows.
-            challenger, shadow = make_arm(release, "challenger", share), make_arm(release, "shadow", 0.0)
-            arms = (set_share(champion, 1 - share), challenger, shadow)
+            arms = split_requests(champion, make_arm(release, "challenger", share))
             kind, reason = "canary", f"canary of {share:.0%}"
         if running is not None:
             reason += f"; it replaces the canary of {running.release}, which was undecided"
@@ -158,22 +164,16 @@ class Deployer:
         return self.deploy(newest, policy)
 
     def apply_canary_verdict(self, model: str, verdict: Verdict) -> Route | None:
-        """Apply a verdict on the challenger: promote the challenger, or give all requests to the champion again."""
+        """Apply a verdict on the challenger: promote it, change its share, or end its canary."""
         route = find_current_route(self._books, self._environment, model)
         if route is None or (challenger := route.arm("challenger")) is None or challenger.release != verdict.subject:
             return None
         if self._describe_freeze(model):
             return None
-        champion = route.arm("champion")
-        if verdict.action == "promote":
-            arms = (set_share(challenger, 1.0, "champion"),)
-            reason = f"promoted: {verdict.reason}"
-            return self._change(route, model, arms, "promote", reason, POLICY, verdict.id)
-        if verdict.action == "rollback" and champion is not None:
-            arms = (set_share(champion, 1.0),)
-            reason = f"rolled back: {verdict.reason}"
-            return self._change(route, model, arms, "rollback", reason, POLICY, verdict.id)
-        return None
+        if (change := follow_canary_verdict(route, challenger, verdict)) is None:
+            return None
+        kind, arms, reason = change
+        return self._change(route, model, arms, kind, reason, POLICY, verdict.id)
 
     def apply_watch_verdict(self, model: str, verdict: Verdict) -> Route | None:
         """Apply a verdict of the watch: if it requires a rollback, restore the previous champion.

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from tidemill.clock import Clock
 from tidemill.core.audit import POLICY
+from tidemill.core.check import TrafficEvidence, Verdict
 from tidemill.core.release import Release
 from tidemill.core.resources import Board, Books, BooksReader
 from tidemill.core.route import Arm, Role, Route, RouteChange
@@ -98,6 +99,37 @@ def change_route(
 def set_share(arm: Arm, share: float, role: Role | None = None) -> Arm:
     """Return the arm with another share, and with another role if `role` is set."""
     return replace(arm, share=share, role=role or arm.role)
+
+
+def split_requests(champion: Arm, challenger: Arm, *, on_all_rows: bool = False) -> tuple[Arm, ...]:
+    """Return the arms of a canary, in which the challenger has its share and the champion serves the others.
+
+    The challenger also shadows the champion, so that both are compared on the same rows; with `on_all_rows` the
+    champion shadows the challenger too, so that what is compared does not depend on the share.
+    """
+    shadows = (challenger, champion) if on_all_rows else (challenger,)
+    return (
+        set_share(champion, 1 - challenger.share),
+        challenger,
+        *(set_share(arm, 0.0, "shadow") for arm in shadows),
+    )
+
+
+def follow_canary_verdict(
+    route: Route, challenger: Arm, verdict: Verdict
+) -> tuple[RouteChange, tuple[Arm, ...], str] | None:
+    """Return the kind, the arms and the reason of the change that a verdict on a challenger requires; None if none."""
+    champion = route.arm("champion")
+    if verdict.action == "promote":
+        return "promote", (set_share(challenger, 1.0, "champion"),), f"promoted: {verdict.reason}"
+    if champion is None:
+        return None
+    if verdict.action == "rollback":
+        return "rollback", (set_share(champion, 1.0),), f"rolled back: {verdict.reason}"
+    if verdict.action == "step":
+        share = verdict.read(TrafficEvidence).share
+        return "step", split_requests(champion, set_share(challenger, share), on_all_rows=True), verdict.reason
+    return None
 
 
 def list_routes(books: BooksReader, environment: str, model: str) -> list[Route]:

@@ -22,7 +22,7 @@ from tidemill.web.words import describe_metric
 _RUN_STATES = ("running", "done", "failed", "stopped", "interrupted", "cancelled")
 _JOB_STATES = ("waiting", "running", "done", "failed", "stopped", "cancelled", "dropped")
 _OUTCOMES = ("pass", "warn", "fail", "undecided")
-_ACTIONS = ("proceed", "stop", "retrain", "recall", "promote", "rollback", "hold", "ignore")
+_ACTIONS = ("proceed", "stop", "retrain", "recall", "promote", "step", "rollback", "hold", "ignore")
 
 
 def runs(site: Site, query: Query) -> Page:
