@@ -1,6 +1,7 @@
 """Delta tables of other writers: rows, names, types and partitions are those of the log, as in Delta's own reader."""
 
 import json
+import re
 import shutil
 import struct
 import zlib
@@ -307,6 +308,16 @@ def test_the_batches_of_another_writer_are_the_rows_of_delta_itself(
             if mapping and number == 9:
                 writer.rename("c1", f"number {writer.version}")
             assert count_rows(read_batches(writer.folder)) == count_rows(read_by_delta(writer.folder))
+
+
+@pytest.mark.parametrize("time", [2**63 - 1, -(2**62), 10**17])
+def test_a_commit_with_a_time_that_is_none_is_refused(tmp_path: Path, time: int) -> None:
+    write_deltalake(tmp_path / "t", pl.DataFrame({"a": [1]}))
+    (log,) = (tmp_path / "t" / "_delta_log").glob("*.json")
+    log.write_text(re.sub(r'("commitInfo":\{"timestamp":)\d+', rf"\g<1>{time}", log.read_text()))
+    sources = FileSources(tmp_path, {"rows": Source(path="t", kind="delta")})
+    with pytest.raises(DataError, match="which is no date"):
+        sources.batches("rows", NOW)
 
 
 def test_a_table_in_an_object_store_is_followed(s3_url: str, tmp_path: Path) -> None:

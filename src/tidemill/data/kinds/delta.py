@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
+from msgspec import MsgspecError
 
 from tidemill.core.batch import Batch
 from tidemill.data.kinds.delta_log import Commit, DeltaLog
@@ -62,8 +63,11 @@ class DeltaSource:
 
         self._open()
         try:
-            return self._log.read_commits()
-        except (BaseError, OSError, ValueError) as error:
+            commits = self._log.read_commits()
+            for commit in commits:
+                commit.arrived  # noqa: B018 - it raises for a time that is none
+            return commits
+        except (BaseError, MsgspecError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise DataError(
                 f"the log of the Delta table {self._location} of source {self._name!r} cannot be read: "
                 f"{_first_line(error)}",

@@ -27,8 +27,11 @@ class Commit(Struct, frozen=True, kw_only=True):
 
     @property
     def arrived(self) -> datetime:
-        """The time of the commit."""
-        return datetime.fromtimestamp(self.timestamp / 1000, UTC)
+        """The time of the commit; raise `ValueError` if it is none."""
+        try:
+            return datetime.fromtimestamp(self.timestamp / 1000, UTC)
+        except (OSError, OverflowError, ValueError):
+            raise ValueError(f"the time of commit {self.version} is {self.timestamp} ms, which is no date") from None
 
 
 class _FileAction(Struct):
