@@ -1,6 +1,5 @@
 """The share of a challenger: it grows while its live loss is lower, and both releases predict all rows."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,11 +9,11 @@ from tidemill.core.check import Verdict
 
 
 @pytest.fixture
-def canary(tmp_path: Path) -> Iterator[Dock]:
+def canary(tmp_path: Path) -> Dock:
     dock = Dock(tmp_path)
     dock.release()
     dock.release(share=0.2)
-    yield dock
+    return dock
 
 
 def step(dock: Dock, share: float) -> None:
