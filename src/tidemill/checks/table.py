@@ -331,7 +331,8 @@ def _times(
         late = (frame[TIME] > arrived + parse_duration(schema.ahead)).fill_null(value=False)
         if late.any():
             samples = _some(frame[TIME].filter(late))
-            what = f"has {late.sum()} times after the rows arrived ({arrived:%Y-%m-%d %H:%M}), such as {samples[0]}"
+            times = "1 time" if late.sum() == 1 else f"{late.sum()} times"
+            what = f"has {times} after the rows arrived ({arrived:%Y-%m-%d %H:%M}), such as {samples[0]}"
             yield TableFault(source.time, "time in the future", what, int(late.sum()), samples, late)
 
 

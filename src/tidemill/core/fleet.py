@@ -37,6 +37,10 @@ class Fleet(Protocol):
         """Give the requests of its environment to a deployment that runs; return the public address."""
         ...
 
+    def find_public_address(self, deployment: Deployment, build: Build) -> str:
+        """Return the public address of a deployment that has the requests of its environment; else an empty text."""
+        ...
+
     def stop(self, environment: str, deployment: str) -> None:
         """End the processes of a deployment; they finish their open requests."""
         ...

@@ -139,6 +139,11 @@ class DeploymentFleet:
         target.activate(workload)
         return self._wait(target, workload, _answers_publicly, _PUBLISH_SECONDS).public
 
+    def find_public_address(self, deployment: Deployment, build: Build) -> str:
+        """Return the public address of a deployment that has the requests of its environment; else an empty text."""
+        seen = self.observe(deployment, build)
+        return seen.public if _answers_publicly(seen) else ""
+
     def stop(self, environment: str, deployment: str) -> None:
         """End the processes of a deployment, on the target that it was started on; they finish their open requests."""
         folder = self._folder(environment, deployment)

@@ -93,7 +93,8 @@ def start_service(
 ) -> Verdict:
     """Start the service of the build beside the present one, and check its answers and its speed.
 
-    A service that does not become healthy, that predicts otherwise than before, or that is too slow, is stopped.
+    A service that does not become healthy, that predicts otherwise than before, or that is too slow, is stopped. One
+    that is public passed before: the run was ended later, and its users must not lose it by a second test.
     """
     settings = fleet.settings(order.environment)
     deployment = add_deployment(
@@ -108,6 +109,9 @@ def start_service(
         target=settings.target,
         run=context.run,
     )
+    if fleet.find_public_address(deployment, build):
+        passed = Finding(about="health", reason=f"{build.label} serves {order.environment}: it was checked before")
+        return combine_findings(promotion.subject, [passed], check=SERVICE, reference=order.environment)
     mark_starting(books, deployment)
     maybe_crash("deployment is starting")
     findings: list[Finding] = []
