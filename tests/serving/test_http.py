@@ -327,12 +327,18 @@ def test_labels_of_ids_that_no_prediction_has_are_stored_with_a_warning(kit: Ser
     assert sorted(kit.labels()["id"].to_list()) == sorted([ID, "order 7", "x"])
 
 
-def test_each_label_of_a_request_can_have_a_spelling_of_its_own(kit: ServingKit) -> None:
+def test_the_labels_of_a_request_can_have_another_type_than_the_classes_but_only_one(kit: ServingKit) -> None:
     kit.route(kit.arm(1, package()))
     values = [True, "true", " True ", 1, 1.0, "1", False, 0]
     with running(kit) as (_, client):
         labels = [{"id": str(UUID(int=index)), "value": value} for index, value in enumerate(values)]
-        assert client.post(f"/labels/{MODEL}", json={"labels": labels}).json() == {"accepted": len(values)}
+        mixed = client.post(f"/labels/{MODEL}", json={"labels": labels})
+        assert mixed.status_code == 422
+        assert mixed.json()["error"].startswith("label 1 is 'true', a text, and label 0 is 'true', a truth value")
+        for kind in (bool, str, int | float):
+            alike = [label for label in labels if isinstance(label["value"], kind)]
+            alike = [label for label in alike if kind is bool or not isinstance(label["value"], bool)]
+            assert client.post(f"/labels/{MODEL}", json={"labels": alike}).json() == {"accepted": len(alike)}
     assert kit.labels().sort("id")["value"].to_list() == ["true"] * 6 + ["false"] * 2
 
 

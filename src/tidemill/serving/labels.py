@@ -34,13 +34,13 @@ def to_label_rows(
     """Return rows of the journal's kind `labels/<model>`, from columns `value` and `id`, or `key` and `time`.
 
     For a classification each value becomes the class that it means, by its `spellings` or as `match_classes` finds it.
-    Without `known_at`
-    a label is known from now on.
+    Without `known_at` a label is known from now on. A column `kind` has the type in which each value was sent.
 
     Raises
     ------
     DataError
-        if a value is missing, means none of the classes or is not a number, or a label names no prediction and no row.
+        if a value is missing, means none of the classes or is not a number, if the values have several kinds, or if a
+        label names no prediction and no row.
     """
     if "value" not in frame.columns:
         raise DataError("the labels have no column 'value'", "send the outcome of each row as `value`")
@@ -53,8 +53,19 @@ def to_label_rows(
             "add the id of the prediction, or the key and the event time of its row",
         )
     known_at = names["known_at"].fill_null(now)
-    labels = unify_spellings(frame["value"], spellings or {})
-    return pl.DataFrame([known_at, ids, keys, names["time"], _read_values(labels, task, classes)])
+    values = _read_values(unify_spellings(frame["value"], spellings or {}), task, classes)
+    if "kind" in frame.columns:
+        _require_one_kind(frame)
+    return pl.DataFrame([known_at, ids, keys, names["time"], values])
+
+
+def _require_one_kind(frame: pl.DataFrame) -> None:
+    """Raise `DataError` if labels of one request have several types: some are other values than they should be."""
+    kinds = frame["kind"]
+    other = (kinds != kinds.first()).arg_max() if kinds.n_unique() > 1 else None
+    if other is not None:
+        value, first = (f"{frame['value'][index]!r}, a {kinds[index]}" for index in (other, 0))
+        raise DataError(f"label {other} is {value}, and label 0 is {first}", "send all labels of a request in one type")
 
 
 def _read_values(values: pl.Series, task: PredictionTask, classes: Sequence[str]) -> pl.Series:

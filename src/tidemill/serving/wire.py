@@ -138,11 +138,21 @@ def to_label_frame(items: Sequence[LabelItem], manifest: Manifest) -> pl.DataFra
 
 
 def _read_values(items: Sequence[LabelItem], manifest: Manifest) -> pl.DataFrame:
-    """Return the column `value`; for a classification as text, so that each label can have a type of its own."""
+    """Return the column `value`, for a classification as text: a class can be sent in another type than its own.
+
+    The column `kind` is the type in which each was sent.
+    """
     if manifest.signature.task == "regression":
         return _ANY_COLUMNS.read_json([{"value": item.value} for item in items], ("value",))
     texts = [item.value if isinstance(item.value, str) else json.encode(item.value).decode() for item in items]
-    return pl.DataFrame({"value": pl.Series(texts, dtype=pl.String)})
+    kinds = [_name_kind(item.value) for item in items]
+    return pl.DataFrame({"value": pl.Series(texts, dtype=pl.String), "kind": pl.Series(kinds, dtype=pl.String)})
+
+
+def _name_kind(value: object) -> str:
+    if isinstance(value, bool):
+        return "truth value"
+    return "number" if isinstance(value, int | float) else "text" if isinstance(value, str) else "other value"
 
 
 def describe_readiness(service: Service) -> tuple[bool, dict[str, Any]]:
