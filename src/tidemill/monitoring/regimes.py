@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
@@ -23,6 +23,7 @@ from tidemill.monitoring.stored_releases import StoredRelease, has_learned, load
 from tidemill.monitoring.windows import unpack_features
 from tidemill.registry.regimes import Episode
 
+T = TypeVar("T")
 Examine = Callable[[str, StoredRelease], str]
 """Returns why a release, by its label, cannot be recalled, or an empty text."""
 
@@ -114,18 +115,16 @@ class _Stored:
 
     def find_errors(self, label: str) -> ErrorProfile | None:
         """Return the error profile of a release; None if it has none, or if it cannot be read."""
-        release = self.find(label)
-        try:
-            return release.errors if release else None
-        except TidemillError as error:
-            self.refused[label] = error.problem
-            return None
+        return self._read(label, lambda release: release.errors)
 
     def find_inputs(self, label: str) -> Profile | None:
         """Return the profile of the training rows of a release; None if it cannot be read."""
+        return self._read(label, lambda release: release.inputs)
+
+    def _read(self, label: str, read: Callable[[StoredRelease], T | None]) -> T | None:
         release = self.find(label)
         try:
-            return release.inputs if release else None
+            return read(release) if release else None
         except TidemillError as error:
             self.refused[label] = error.problem
             return None
