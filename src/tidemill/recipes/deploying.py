@@ -115,10 +115,10 @@ def start_service(
     mark_starting(books, deployment)
     maybe_crash("deployment is starting")
     findings: list[Finding] = []
+    routes = list_routes_in_force(books, order.environment)  # a service reads later ones some time after it started
     try:
         address = fleet.start(deployment, build)
         maybe_crash("deployment is ready")
-        routes = list_routes_in_force(books, order.environment)
         findings += check_answers([ask_service(address, route, packages) for route in routes])
         if settings.load.rate:
             result = _measure(address, settings.load, routes, packages)
