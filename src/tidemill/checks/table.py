@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -24,6 +25,7 @@ _SHOWN = 5
 _SHOWN_ROWS = 3
 _SHOWN_COLUMNS = 20
 _SHOWN_DOMAIN = 10
+_FEW = 1000
 _NO_BOUNDS: Mapping[str, int] = {}
 
 
@@ -223,7 +225,8 @@ def _values(frame: pl.DataFrame, schema: Schema, wrong: Mapping[str, pl.Series |
     }
     if not tests or not frame.height:
         return
-    counts = frame.select(test.sum().alias(str(index)) for index, test in enumerate(tests.values())).row(0)
+    select = frame.select if frame.height > _FEW else frame.select_seq  # starting threads takes longer than few rows
+    counts = select(test.sum().alias(str(index)) for index, test in enumerate(tests.values())).row(0)
     for (name, kind), test, bad in zip(tests, tests.values(), counts, strict=True):
         column = present[name]
         if not bad or (kind == "missing values" and bad <= find_most_missing(column.missing, bad, frame.height)):
@@ -242,6 +245,7 @@ def find_most_missing(share: float, bad: int, rows: int) -> float:
     return float(binom.isf(_CHANCE, rows, share))
 
 
+@lru_cache(maxsize=4096)
 def _tests(column: Column, kind: pl.DataType) -> dict[str, pl.Expr]:
     """Return, for each fault of a value, the expression that is true for faulty values."""
     values = pl.col(column.name)
