@@ -182,6 +182,31 @@ def test_at_the_end_a_loss_that_is_lower_by_the_margin_is_enough_where_no_bound_
     assert decide(-0.06, CanaryClock(extended=True)) == "hold"
 
 
+@pytest.mark.parametrize(
+    ("difference", "rows", "undecided", "action"),
+    [
+        (-0.06, 140, "better", "promote"),
+        (-0.04, 140, "better", "rollback"),
+        (-0.06, 20, "better", "hold"),  # late labels: with too few the newer release would have the same fate
+        (-0.06, 140, "champion", "hold"),
+    ],
+)
+def test_a_newer_release_that_waits_ends_the_extension(
+    difference: float, rows: int, undecided: Any, action: str
+) -> None:
+    noise = np.cumsum(np.random.default_rng(4).normal(0, 0.05, 140))[:rows]
+    challenger = 0.5 + difference + noise - noise.mean()
+    comparison = compare_pairs(challenger, np.full(rows, 0.5), np.arange(rows) // 10, 14)
+    rollout = Rollout(margin=0.05, minimum=30, undecided=undecided)
+
+    def decide(clock: CanaryClock) -> str:
+        return check_traffic(comparison, rollout, subject="b", reference="a", clock=clock).action
+
+    assert decide(CanaryClock(extended=True, is_awaited=True)) == action
+    assert decide(CanaryClock(extended=True)) == "hold"
+    assert decide(CanaryClock(is_awaited=True)) == "hold", "not before `maximum`"
+
+
 def test_losses_without_any_spread_are_judged() -> None:
     same = np.full(300, 0.5)
     assert judge(same, same).action == "promote"

@@ -21,6 +21,7 @@ from tidemill.ledger.ledger import Ledger
 from tidemill.registry.releases import register
 from tidemill.registry.rollout import Deployer
 from tidemill.registry.routing import find_current_route, list_routes
+from tidemill.registry.waiting import find_waiting
 
 WATCHED = Watch(values=(WatchValue(value="age", limit=30, action="retrain"),))
 
@@ -183,6 +184,9 @@ def test_a_running_canary_continues_and_a_new_release_waits(dock: Dock) -> None:
     (event,) = dock.books.events.find(kind="release.waiting")
     assert event.subject == "late/3"
     assert "the canary of late/2 continues" in event.announcement.reason
+    waiting = find_waiting(dock.books, "test", "late")
+    assert waiting is not None
+    assert waiting.label == "late/3"
     assert dock.deployer.deploy_waiting(dock.policy()) is None
     assert len(list_routes(dock.books, "test", "late")) == 2
 
@@ -203,6 +207,7 @@ def test_a_waiting_release_does_not_start_after_a_decision_of_a_person(dock: Doc
     for _ in range(3):
         dock.release()
     dock.deployer.promote("late/1", "Ada", "because")
+    assert find_waiting(dock.books, "test", "late") is None
     assert dock.deployer.deploy_waiting(dock.policy()) is None
     route = dock.deployer.approve(dock.books.releases.find(name="late", version=3)[0], dock.policy(), "Ada", "because")
     assert route is not None

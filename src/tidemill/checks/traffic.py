@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tidemill.checks.guards import LiveBehaviour, fails_too_often, find_harm
 from tidemill.checks.sequential import Sequence, find_bounds, find_one_look, widen_by_blocks
@@ -59,6 +60,7 @@ class CanaryClock(Struct, frozen=True, kw_only=True):
     extended: bool = False
     ended: bool = False
     share: float | None = None
+    is_awaited: bool = False
 
 
 _RUNNING, _NOTHING = CanaryClock(), LiveBehaviour()
@@ -165,8 +167,10 @@ def check_traffic(
     its rows does not replace a challenger that answers. With `better`, two more looks decide: at the rows of the
     duration without an extension, and at all rows at the end. The challenger is promoted if its loss is lower, and its
     difference is below the margin by a bound for one look, which is narrower than one for all looks; it is rolled back
-    at the first of the two if its loss is higher by the margin.
+    at the first of the two if its loss is higher by the margin. A newer release has learned newer rows: if one waits,
+    the extension ends as soon as there are enough labels for the second look.
     """
+    clock = _end_if_awaited(clock, comparison, rollout)
     bounds, needed = _find_decision_bounds(comparison, rollout)
     evidence = _describe(comparison, bounds, rollout, clock)
 
@@ -224,6 +228,13 @@ def check_traffic(
     if rollout.undecided == "challenger":
         return create_verdict("undecided", "promote", f"its time is up without a proof of harm: {status}")
     return create_verdict("undecided", "rollback", f"its time is up without a proof: {status}")
+
+
+def _end_if_awaited(clock: CanaryClock, comparison: LossComparison, rollout: Rollout) -> CanaryClock:
+    has_enough = comparison.rows >= rollout.minimum and comparison.blocks >= _LEAST_BLOCKS
+    if rollout.undecided == "better" and clock.extended and clock.is_awaited and has_enough:
+        return replace(clock, extended=False, ended=True)
+    return clock
 
 
 def choose_share(comparison: LossComparison, rollout: Rollout, clock: CanaryClock) -> float | None:

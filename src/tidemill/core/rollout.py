@@ -37,7 +37,8 @@ class Rollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     maximum
         The duration of a canary without an extension.
     extension
-        How much longer an undecided canary may run while labels still arrive.
+        How much longer an undecided canary may run while labels still arrive. With `undecided = "better"` it ends
+        sooner, as soon as `minimum` labels are known, if a newer release waits.
     undecided
         The release that serves after a canary that was undecided at its end: the `champion`, the `challenger`, or the
         `better` one. With `better`, a challenger with a lower live loss is promoted at `maximum`, or at the end of the

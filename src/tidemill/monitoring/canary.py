@@ -76,6 +76,8 @@ def validate_online(
     journal: JournalReader,
     now: datetime,
     since: datetime | None = None,
+    *,
+    is_awaited: bool = False,
 ) -> list[Verdict]:
     """Return the verdict on a route's challenger, if there is one, and those on a champion that fails to answer.
 
@@ -95,6 +97,8 @@ def validate_online(
         the time of the look.
     since
         the start of the canary; by default the time of the route.
+    is_awaited
+        whether a newer release waits for the end of the canary.
     """
     champion, challenger = route.arm("champion"), route.arm("challenger")
     if champion is None:
@@ -110,12 +114,13 @@ def validate_online(
     failures = journal.read(failures_kind(policy.name), since, now)
     behaviour = _find_behaviour(arms, failures, champion.release, challenger.release, signatures)
     ours, theirs = signatures[challenger.release], signatures[champion.release]
+    clock = _find_clock(policy.rollout, arms, ours, since, now)
     traffic = check_traffic(
         _compare(arms, theirs, ours, policy.rollout, since, now),
         policy.rollout,
         subject=challenger.release,
         reference=champion.release,
-        clock=replace(_find_clock(policy.rollout, arms, ours, since, now), share=challenger.share),
+        clock=replace(clock, share=challenger.share, is_awaited=is_awaited),
         behaviour=behaviour,
     )
     answers = check_answers(behaviour, policy.rollout.failures, subject=champion.release)

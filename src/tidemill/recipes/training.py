@@ -51,7 +51,8 @@ from tidemill.recipes.rows import Snapshot, extract, join_features, take_snapsho
 from tidemill.recipes.scoring import SplitRows
 from tidemill.registry.bindings import REGIME
 from tidemill.registry.releases import register
-from tidemill.registry.rollout import CANARY_REPLACED, RELEASE_WAITING, Deployer
+from tidemill.registry.rollout import CANARY_REPLACED, Deployer
+from tidemill.registry.waiting import RELEASE_WAITING
 from tidemill.training.evaluate import filter_classes
 from tidemill.training.tune import SearchResult
 

@@ -22,6 +22,7 @@ from tidemill.monitoring.watch import watch
 from tidemill.registry.retrainings import list_unhelpful
 from tidemill.registry.rollout import Deployer
 from tidemill.registry.routing import find_current_route, list_routes
+from tidemill.registry.waiting import find_waiting
 
 _OF_CHAMPION = ("learning", "age", "silence")  # not of releases that are bound to a value
 _EARLIER = 9  # evaluations of a value: the most that its repetition can name
@@ -102,7 +103,8 @@ def judge_challenger(
     route, since = routes[-1], find_canary_start(routes)
     is_canary = route.arm("challenger") is not None
     signatures = {arm.release: packages.load(arm.package).manifest.signature for arm in route.arms if is_canary}
-    return validate_online(policy, signatures, route, journal, now, since)
+    is_awaited = is_canary and find_waiting(books, context.environment, policy.name) is not None
+    return validate_online(policy, signatures, route, journal, now, since, is_awaited=is_awaited)
 
 
 @step

@@ -29,8 +29,8 @@ from tidemill.registry.routing import (
     split_requests,
 )
 from tidemill.registry.stages import find_stage
+from tidemill.registry.waiting import RELEASE_WAITING, find_waiting
 
-RELEASE_WAITING = "release.waiting"
 CANARY_REPLACED = "canary.replaced"
 
 
@@ -147,19 +147,10 @@ class Deployer:
         Return None without such a release, or if a person has changed the route of the model since.
         """
         route = find_current_route(self._books, self._environment, policy.name)
-        known = self._books.releases.find(name=policy.name)
-        here = [other for other in known if other.environment == self._environment]
-        releases = [other for other in here if read_regime(other.data) is None]
-        newest = max(releases, key=lambda release: release.version, default=None)
-        if route is None or newest is None or route.arm("challenger") is not None:
+        if route is None or route.arm("challenger") is not None:
             return None
-        waiting = self._books.events.find(
-            kind=RELEASE_WAITING, subject=newest.label, environment=self._environment, newest=True, limit=1
-        )
-        routes = self._list_routes(policy.name)
-        changed = [past for past in routes if waiting and past.since >= waiting[0].time]
-        is_new = find_stage(newest.label, routes) == "candidate"
-        if not waiting or not is_new or any(past.change == "manual" for past in changed):
+        newest = find_waiting(self._books, self._environment, policy.name)
+        if newest is None:
             return None
         return self.deploy(newest, policy)
 
