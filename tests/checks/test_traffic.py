@@ -149,20 +149,23 @@ def test_a_challenger_whose_loss_is_higher_by_the_margin_does_not_wait_for_the_e
         (0.49, 0.8, "better", "extended", ("hold", None)),
         (0.51, 0.8, "better", "extended", ("step", 0.2)),
         (0.51, 0.2, "better", "extended", ("hold", None)),
-        (0.49, 0.2, "better", "running", ("hold", None)),
+        (0.49, 0.2, "better", "running", ("step", 0.8)),
+        (0.49, 0.2, "better", "early", ("hold", None)),
+        (0.49, 0.2, "better", "not extensible", ("hold", None)),
         (0.49, 0.2, "champion", "extended", ("hold", None)),
         (0.49, None, "better", "extended", ("hold", None)),
     ],
 )
-def test_in_the_extension_the_release_with_the_lower_live_loss_serves_most_requests(
+def test_where_there_is_an_extension_the_release_with_the_lower_live_loss_serves_most_requests(
     challenger_loss: float, share: float | None, undecided: Any, clock: str, expected: tuple[str, float | None]
 ) -> None:
     random, rows = np.random.default_rng(4), 90
     days = np.repeat(random.normal(0, 0.4, 9), 10)  # of such days no bound decides
     noise = days - days.mean()
     comparison = compare_pairs(np.full(rows, challenger_loss) + noise, np.full(rows, 0.5), np.arange(rows) // 10, 9)
-    rollout = Rollout(margin=0.05, minimum=30, undecided=undecided)
-    place = CanaryClock(extended=clock == "extended", share=share)
+    extension = "0d" if clock == "not extensible" else "7d"
+    rollout = Rollout(margin=0.05, minimum=30, undecided=undecided, extension=extension)
+    place = CanaryClock(early=clock == "early", extended=clock == "extended", share=share)
     verdict = check_traffic(comparison, rollout, subject="b", reference="a", clock=place)
     assert (verdict.action, verdict.evidence.get("share")) == expected, verdict.reason
     assert verdict.outcome == "undecided"

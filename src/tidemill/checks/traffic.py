@@ -1,6 +1,7 @@
 """Compares a challenger with the champion by their losses on live rows, at any number of looks."""
 
 import math
+from datetime import timedelta
 
 import numpy as np
 from msgspec import Struct
@@ -8,6 +9,7 @@ from msgspec.structs import replace
 
 from tidemill.checks.guards import LiveBehaviour, fails_too_often, find_harm
 from tidemill.checks.sequential import Sequence, find_bounds, find_one_look, widen_by_blocks
+from tidemill.clock import parse_duration
 from tidemill.core.check import Action, Outcome, Verdict
 from tidemill.core.rollout import Rollout
 from tidemill.data.arrays import Floats, Ints
@@ -240,10 +242,12 @@ def _end_if_awaited(clock: CanaryClock, comparison: LossComparison, rollout: Rol
 def choose_share(comparison: LossComparison, rollout: Rollout, clock: CanaryClock) -> float | None:
     """Return the share of the requests that the challenger should serve; None where it does not change.
 
-    In the extension of a canary with `undecided = "better"`, the release with the lower live loss serves most of them.
-    It is not promoted by this: the rules for a promotion stay the same, and both releases predict all rows.
+    In a canary with an extension and `undecided = "better"`, the release with the lower live loss serves most of them,
+    after its shortest duration. It is not promoted by this: the rules for a promotion stay the same, and both releases
+    predict all rows.
     """
-    if rollout.undecided != "better" or not clock.extended or clock.share is None or not comparison.same_rows:
+    can_extend = rollout.undecided == "better" and parse_duration(rollout.extension) > timedelta(0)
+    if not can_extend or clock.early or clock.share is None or not comparison.same_rows:
         return None
     is_lower = comparison.rows >= rollout.minimum and comparison.challenger_loss < comparison.champion_loss
     return max(rollout.share, rollout.extended_share) if is_lower else rollout.share

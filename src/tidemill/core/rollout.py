@@ -44,8 +44,8 @@ class Rollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         `better` one. With `better`, a challenger with a lower live loss is promoted at `maximum`, or at the end of the
         extension, if a bound for this one look is below `margin`; else the champion serves.
     extended_share
-        With `better`, the share of the requests that a challenger with a lower live loss serves in the extension: it
-        grows from `share` to this, and back if its live loss is no longer lower.
+        With `better` and an extension, the share of the requests that a challenger with a lower live loss serves after
+        `shortest`: it grows from `share` to this, and back if its live loss is no longer lower.
     failures
         The largest share of rows that a release may fail to answer. A challenger that fails on more stops at once;
         about a champion there is an alert.
