@@ -5,6 +5,7 @@ The lock belongs to the process, not to its forked children: a child that outliv
 
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,13 +18,15 @@ from tidemill.ledger.database import Database, Lock
 _locked: dict[Path, int] = {}
 # Whoever looks whether a run is locked on a server locks it for a moment.
 _TRIES, _PAUSE_SECONDS = 5, 0.1
+_LOOK_SECONDS, _RELEASE_SECONDS = 2.0, 5.0
 
 
 class RunLocks:
     """The locks of the runs of a workspace.
 
     A file shows the process of a run to other processes of the workspace. A ledger on a server, which several machines
-    and workspaces share, has a lock for each run too: it shows them that the process lives, and that it has died.
+    and workspaces share, has a lock for each run too: it shows them that the process lives, and that it has died. After
+    a restart of the server it is locked again within seconds.
     """
 
     def __init__(self, folder: Path, database: Database | None = None) -> None:
@@ -49,7 +52,7 @@ class RunLocks:
             raise Conflict(f"run {run} is running", f"wait for it, or cancel it: `tidemill runs cancel {run}`")
         file = self._file(run)
         try:
-            server_lock = self._lock_on_server(run)
+            kept = self._lock_on_server(run)
         except BaseException:
             os.close(handle)
             raise
@@ -63,17 +66,17 @@ class RunLocks:
         finally:
             _locked.pop(file, None)
             os.close(handle)
-            if server_lock is not None and process == os.getpid():  # a forked child shares the connection
-                server_lock.release()
+            if kept is not None and process == os.getpid():  # a forked child shares the connection
+                kept.release()
 
-    def _lock_on_server(self, run: str) -> Lock | None:
+    def _lock_on_server(self, run: str) -> "_KeptLock | None":
         """Lock a run for all machines that share the ledger; return None if it is a file. Raise `Conflict`."""
         if self._server is None:
             return None
         for _ in range(_TRIES):
             lock = self._server.lock(_name(run))
             if lock is not None:
-                return lock
+                return _KeptLock(self._server, _name(run), lock)
             time.sleep(_PAUSE_SECONDS)
         raise Conflict(
             f"run {run} is running on another machine or in another workspace",
@@ -154,6 +157,30 @@ class RunLocks:
                 f"the workspace {self._folder} cannot be written: {refused.strerror}",
                 "check free space and permissions; nothing was started",
             ) from None
+
+
+class _KeptLock:
+    """A lock on a server that a thread looks after: when the server has restarted, it locks the name again."""
+
+    def __init__(self, server: Database, name: str, lock: Lock) -> None:
+        self._server, self._name, self._lock = server, name, lock
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name=f"lock of {name}", daemon=True)
+        self._thread.start()
+
+    def release(self) -> None:
+        self._released.set()
+        self._thread.join(_RELEASE_SECONDS)
+        self._lock.release()
+
+    def _keep(self) -> None:
+        while not self._released.wait(_LOOK_SECONDS):
+            with suppress(TidemillError):
+                try:
+                    self._lock.is_alive()
+                except TidemillError:
+                    # It cannot be locked if another process has resumed the run meanwhile.
+                    self._lock = self._server.lock(self._name) or self._lock
 
 
 def _name(run: str) -> str:
