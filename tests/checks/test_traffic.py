@@ -202,12 +202,15 @@ def test_a_newer_release_that_waits_ends_the_extension(
     comparison = compare_pairs(challenger, np.full(rows, 0.5), np.arange(rows) // 10, 14)
     rollout = Rollout(margin=0.05, minimum=30, undecided=undecided)
 
-    def decide(clock: CanaryClock) -> str:
-        return check_traffic(comparison, rollout, subject="b", reference="a", clock=clock).action
+    def decide(clock: CanaryClock) -> Verdict:
+        return check_traffic(comparison, rollout, subject="b", reference="a", clock=clock)
 
-    assert decide(CanaryClock(extended=True, is_awaited=True)) == action
-    assert decide(CanaryClock(extended=True)) == "hold"
-    assert decide(CanaryClock(is_awaited=True)) == "hold", "not before `maximum`"
+    verdict = decide(CanaryClock(extended=True, is_awaited=True))
+    assert verdict.action == action
+    assert ("a newer release waits" in verdict.reason) == (action != "hold")
+    assert decide(CanaryClock(extended=True)).action == "hold"
+    assert decide(CanaryClock(is_awaited=True)).action == "hold", "not before `maximum`"
+    assert "its time is up" in decide(CanaryClock(ended=True, is_awaited=True)).reason
 
 
 def test_losses_without_any_spread_are_judged() -> None:

@@ -223,20 +223,26 @@ def check_traffic(
             evidence["share"] = share
             return create_verdict("undecided", "step", f"{still}: {status}; the challenger serves {share:.0%}")
         return create_verdict("undecided", "hold", f"{still}: {status}")
+    why = _find_ending(clock)
     if behaviour.champion.share > _MOST_FAILURES and fails_too_often(behaviour.champion, rollout.failures):
         failed = f"the champion failed to answer {behaviour.champion.failed} of {behaviour.champion.asked} rows"
         if behaviour.challenger.asked > behaviour.challenger.failed:
-            return create_verdict("warn", "promote", f"{failed}, and its time is up: {status}")
+            return create_verdict("warn", "promote", f"{failed}, and {why}: {status}")
     if rollout.undecided == "challenger":
-        return create_verdict("undecided", "promote", f"its time is up without a proof of harm: {status}")
-    return create_verdict("undecided", "rollback", f"its time is up without a proof: {status}")
+        return create_verdict("undecided", "promote", f"{why}, without a proof of harm: {status}")
+    return create_verdict("undecided", "rollback", f"{why}, without a proof: {status}")
 
 
 def _end_if_awaited(clock: CanaryClock, comparison: LossComparison, rollout: Rollout) -> CanaryClock:
+    """Return a clock that has ended, and `is_awaited`, if a newer release ends the extension."""
     has_enough = comparison.rows >= rollout.minimum and comparison.blocks >= _LEAST_BLOCKS
     if rollout.undecided == "better" and clock.extended and clock.is_awaited and has_enough:
         return replace(clock, extended=False, ended=True)
-    return clock
+    return replace(clock, is_awaited=False)
+
+
+def _find_ending(clock: CanaryClock) -> str:
+    return "a newer release waits" if clock.is_awaited else "its time is up"
 
 
 def choose_share(comparison: LossComparison, rollout: Rollout, clock: CanaryClock) -> float | None:
@@ -358,9 +364,9 @@ def _decide_better(
     if len(values) >= rollout.minimum or (len(values) and not comparison.same_rows):
         mean, upper = find_one_look(values, indices, rollout.confidence)
         if mean < 0 and upper <= rollout.margin:
-            return "promote", "its time is up, and its live loss is lower"
+            return "promote", f"{_find_ending(clock)}, and its live loss is lower"
         if mean > max(rollout.margin, 0.0):
-            return "rollback", "its time is up, and its live loss is higher"
+            return "rollback", f"{_find_ending(clock)}, and its live loss is higher"
     if not clock.ended or comparison.rows < rollout.minimum:
         return None, ""
     is_independent = comparison.same_rows and bounds.inflation <= _DEPENDENT
@@ -368,7 +374,7 @@ def _decide_better(
     mean, upper = find_one_look(comparison.decided, comparison.indices, confidence)
     is_much_lower = math.isfinite(upper) and 0 < rollout.margin <= -mean
     if mean < 0 and (upper <= rollout.margin or is_much_lower):
-        return "promote", "its time is up, and its live loss is lower"
+        return "promote", f"{_find_ending(clock)}, and its live loss is lower"
     return None, ""
 
 
