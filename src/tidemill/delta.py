@@ -1,12 +1,25 @@
 """Delta tables whose files are called by the paths that they have."""
 
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from deltalake import DeltaTable
 
+from tidemill.errors import InputError
+
 _LOCAL = "file://"
+_UNUSABLE = re.compile(r"[\[\]^|\\]|%[0-9A-Fa-f]{2}")
+
+
+def require_usable_folder(folder: Path) -> None:
+    """Raise `InputError` if no Delta table can be in a folder, because of the characters in its path."""
+    if found := _UNUSABLE.search(str(folder.resolve())):
+        raise InputError(
+            f"the path {folder.resolve()} contains {found[0]!r}: it can contain no tables of rows",
+            "use a folder whose path has none of [ ] ^ | \\, and no code such as %41",
+        )
 
 
 class LocalTable(DeltaTable):

@@ -10,6 +10,7 @@ from obstore.store import from_url
 
 from tidemill.core.source import Source
 from tidemill.data.source import FileSources
+from tidemill.errors import Unreadable
 
 NOW = datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -57,3 +58,26 @@ def test_the_folders_of_objects_are_columns(s3_url: str, tmp_path: Path) -> None
     write(file, n=[1])
     from_url(s3_url).put("hive/month=2025-01/a.parquet", file.read_bytes())
     assert read(tmp_path, f"{s3_url}/hive/**/*.parquet") == [{"n": 1, "month": "2025-01"}]
+
+
+def test_a_folder_whose_name_differs_in_case_from_a_column_is_no_second_column(tmp_path: Path) -> None:
+    write(tmp_path / "data/N=5/a.csv", n=[1])
+    assert read(tmp_path, "data/*/a.csv") == [{"n": 1}]
+
+
+def test_folders_whose_names_differ_only_in_case_cannot_be_read(tmp_path: Path) -> None:
+    write(tmp_path / "data/Month=1/month=2/a.csv", n=[1])
+    with pytest.raises(Unreadable, match="differ only in upper and lower case"):
+        read(tmp_path, "data/*/*/a.csv")
+
+
+def test_the_code_of_namibia_is_no_null(tmp_path: Path) -> None:
+    write(tmp_path / "data/country=NA/a.csv", n=[1])
+    assert read(tmp_path, "data/*/a.csv") == [{"n": 1, "country": "NA"}]
+    assert read(tmp_path, "data/*/a.csv", nulls=("NA",)) == [{"n": 1, "country": None}]
+
+
+def test_the_date_of_a_folder_has_the_format_of_its_source(tmp_path: Path) -> None:
+    write(tmp_path / "data/day=20250101/a.parquet", n=[1])
+    rows = read(tmp_path, "data/*/a.parquet", date_formats={"day": "%Y%m%d"})
+    assert rows == [{"n": 1, "day": date(2025, 1, 1)}]

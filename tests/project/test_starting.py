@@ -9,6 +9,7 @@ import pytest
 
 from tidemill.core.policy import Policy
 from tidemill.data.timestamps import find_later_times
+from tidemill.delta import require_usable_folder
 from tidemill.errors import InputError
 from tidemill.project.configuration import read_policy
 from tidemill.project.guessing import TableGuess, guess_columns
@@ -141,7 +142,7 @@ def test_it_trains_for_a_reason_and_not_for_each_delivery(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("folder", "name"), [("häuser", "hauser"), ("北京", "project"), ("2024 [a] *", "a"), ("é\u0301té_1", "ete_1")]
+    ("folder", "name"), [("häuser", "hauser"), ("北京", "project"), ("2024 (a) *?", "a"), ("é\u0301té_1", "ete_1")]
 )
 def test_a_folder_of_any_name_is_a_project(tmp_path: Path, folder: str, name: str) -> None:
     table = visits(2).rename({"größe": 'a "b"\n\\ #'})
@@ -199,3 +200,11 @@ def test_the_trigger_of_recall_is_a_comment_that_compares_at_most_four_times_a_d
     )
     (recall,) = [trigger for trigger in read_policy(file).triggers if trigger.pipeline == "recalling"]
     assert (recall.name, recall.on, recall.rows) == ("newest rows", "predictions", rows)
+
+
+@pytest.mark.parametrize("name", ["w[1]", "a^b", "a|b", "a\\b", "a%41"])
+def test_a_folder_that_no_table_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="it can contain no tables of rows") as refused:
+        require_usable_folder(tmp_path / name)
+    assert refused.value.cure
+    require_usable_folder(tmp_path / "Übung é # ? * % 5%zz")

@@ -13,7 +13,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from tidemill.core.damage import Damage
-from tidemill.delta import LocalTable
+from tidemill.delta import LocalTable, require_usable_folder
 from tidemill.errors import Conflict, Corrupt, NotFound, TidemillError
 from tidemill.faults import maybe_crash
 from tidemill.journal.appended import AppendedBatches
@@ -40,6 +40,7 @@ class DeltaTables:
     writable: ClassVar[bool] = True
 
     def __init__(self, root: str) -> None:
+        require_usable_folder(Path(root))
         self._root = root
         self._store = StoreFolder(Path(root), "the tables of rows")
         self._open_tables: dict[str, LocalTable] = {}

@@ -15,6 +15,39 @@ _FEW = 20
 _OWN = 0.9
 _ENOUGH = 200
 _KEY_LIKE = re.compile(r"(^|_)(id|key|uuid|number|no)$|id$", re.IGNORECASE)
+_LAST_WORD = re.compile(r"(?:^|[^A-Za-z]|(?<=[a-z])(?=[A-Z]))([A-Za-z][a-z]*|[A-Z]+)$")
+_NO_KEYS = frozenset(
+    {  # words that end in "id"
+        *(
+            "paid",
+            "prepaid",
+            "unpaid",
+            "repaid",
+            "overpaid",
+            "underpaid",
+            "bid",
+            "overbid",
+            "underbid",
+            "valid",
+            "invalid",
+        ),
+        *(
+            "acid",
+            "lipid",
+            "steroid",
+            "thyroid",
+            "covid",
+            "fluid",
+            "liquid",
+            "solid",
+            "humid",
+            "rapid",
+            "rigid",
+            "hybrid",
+        ),
+        *("grid", "void", "avoid"),
+    }
+)
 
 
 class TableGuess(Struct, frozen=True, kw_only=True):
@@ -77,7 +110,8 @@ def guess_columns(
     future = {c: late for c, late in (in_future or {}).items() if c in times}
     if time and time in future:
         raise _explain_future(future[time])
-    when = next((c for c in times if c not in future), "")
+    known = [c for c in times if c not in future and (time or frame[c].null_count() < frame.height)]
+    when = min(known, key=lambda name: frame[name].null_count(), default="")  # rows without an event time are not used
     found_key = key or next((c for c in frame.columns if _is_key(frame[c]) and c not in (label, when)), "")
     excluded = dict.fromkeys(exclude, "excluded by --exclude")
     for name in frame.columns:
@@ -200,4 +234,6 @@ def explain_identifier(values: pl.Series) -> str:
 
 def _is_key(values: pl.Series) -> bool:
     is_identifier = values.dtype.is_integer() or values.dtype == pl.String
-    return is_identifier and bool(_KEY_LIKE.search(values.name)) and values.n_unique() == len(values)
+    word = _LAST_WORD.search(values.name)
+    is_named = bool(_KEY_LIKE.search(values.name)) and not (word and word[1].lower() in _NO_KEYS)
+    return is_identifier and is_named and values.n_unique() == len(values)

@@ -11,6 +11,7 @@ import msgspec
 
 from tidemill.core.dialect import COMPRESSIONS, Dialect
 from tidemill.core.metric import default_metric
+from tidemill.delta import require_usable_folder
 from tidemill.errors import InputError
 from tidemill.project.generated_tests import list_test_files
 from tidemill.project.guessing import TableGuess
@@ -29,8 +30,9 @@ def write_project(folder: Path, guessed: TableGuess, table: Path, dialect: Diale
     Raises
     ------
     InputError
-        if the folder contains a project already, or cannot be written.
+        if the folder contains a project already, cannot be written, or has a path that a table cannot have.
     """
+    require_usable_folder(folder)
     if (folder / "tidemill.toml").exists():
         raise InputError(f"{folder} contains a tidemill.toml already", "choose another name, or delete it")
     try:

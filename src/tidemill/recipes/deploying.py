@@ -94,7 +94,7 @@ def start_service(
     """Start the service of the build beside the present one, and check its answers and its speed.
 
     A service that does not become healthy, that predicts otherwise than before, or that is too slow, is stopped. One
-    that is public passed before: the run was ended later, and its users must not lose it by a second test.
+    that passed before in this run and is public is not tested again: its users must not lose it by a second test.
     """
     settings = fleet.settings(order.environment)
     deployment = add_deployment(
@@ -109,7 +109,8 @@ def start_service(
         target=settings.target,
         run=context.run,
     )
-    if fleet.find_public_address(deployment, build):
+    was_checked = any(not verdict.stops for verdict in books.verdicts.find(check=SERVICE, run=context.run))
+    if was_checked and fleet.find_public_address(deployment, build):
         passed = Finding(about="health", reason=f"{build.label} serves {order.environment}: it was checked before")
         return combine_findings(promotion.subject, [passed], check=SERVICE, reference=order.environment)
     mark_starting(books, deployment)

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tidemill.core.dialect import Dialect
 from tidemill.data.learning import LearnedTable, learn_table
-from tidemill.data.reading.dates import find_compact_format, require_format
+from tidemill.data.reading.dates import find_compact_format, parse_format, require_format
 from tidemill.data.reading.given import GivenDialect
+from tidemill.data.reading.values import type_typed_columns
 from tidemill.errors import DataError, InputError
 
 BEGIN = datetime(2001, 1, 1, tzinfo=UTC)
@@ -128,3 +130,22 @@ def test_a_column_of_any_integers_is_searched_for_compact_dates(kind: type[pl.Da
     assert find_compact_format(pl.Series("x", [], dtype=kind)) == ""
     if kind in (pl.Int32, pl.UInt32, pl.Int64, pl.UInt64):
         assert find_compact_format(pl.Series("x", [20130131, 20140228], dtype=kind)) == "%Y%m%d"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_numbers_since_1970_have_the_same_time_in_each_format(suffix: str, tmp_path: Path) -> None:
+    numbers = pl.DataFrame({"at": [1700000001.75, 1700000002.0, -1.5]})
+    path = tmp_path / f"table.{suffix}"
+    getattr(numbers, {"csv": "write_csv", "parquet": "write_parquet", "jsonl": "write_ndjson"}[suffix])(path)
+    read = learn_table(path, GivenDialect(times=("at",), date_formats={"at": "unix_seconds"})).frame["at"]
+    assert [value.timestamp() for value in read] == numbers["at"].to_list()
+
+
+@pytest.mark.parametrize("form", ["unix_seconds", "unix_milliseconds", "unix_microseconds"])
+@pytest.mark.parametrize("value", [2**63 - 1, -(2**63)])
+def test_a_number_that_is_no_time_is_none(value: int, form: str) -> None:
+    integers = pl.Series("at", [1700000000, value])
+    assert parse_format(integers, form).null_count() == 1
+    assert parse_format(integers.cast(pl.String), form).null_count() == 1
+    kept = type_typed_columns(integers.to_frame(), Dialect(date_formats={"at": form}))["at"]
+    assert kept.to_list() == integers.to_list(), "the check of the schema names the value"

@@ -14,6 +14,7 @@ UNITS = {
     "unix_microseconds": 1,
     "unix_nanoseconds": 0.001,
 }
+_YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999)  # the first and the last microsecond of 1 to 9999
 _PARTS = {
     "%d": "[0-9]{1,2}",
     "%m": "[0-9]{1,2}",
@@ -110,15 +111,13 @@ def _grammar(form: str) -> str:
 
 
 def _from_numbers(values: pl.Series, factor: float) -> pl.Series:
-    if values.dtype == pl.String or values.dtype.is_float():
-        numbers = values.cast(pl.Float64, strict=False) * factor
+    """Return times of numbers in a unit of `factor` microseconds; null before the year 1 and after the year 9999."""
+    numbers = values.cast(pl.Float64, strict=False) * factor
+    micros = numbers.round(0).cast(pl.Int64, strict=False)
+    if not values.dtype.is_float():  # a number of 17 digits is not exact as a float
         exact = values.cast(pl.Int64, strict=False)
-        micros = (exact * factor if factor >= 1 else exact // 1_000).cast(pl.Int64, strict=False)
-        micros = micros.fill_null(numbers.round(0).cast(pl.Int64, strict=False))
-    else:
-        whole = values.cast(pl.Int64, strict=False)
-        micros = whole * int(factor) if factor >= 1 else whole // 1_000
-    return micros.cast(TIMESTAMP)
+        micros = (exact * int(factor) if factor >= 1 else exact // 1_000).fill_null(micros)
+    return micros.set(~numbers.is_between(*_YEARS).fill_null(value=False), None).cast(TIMESTAMP)
 
 
 def find_formats(values: pl.Series) -> list[str]:

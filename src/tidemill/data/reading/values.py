@@ -311,7 +311,9 @@ def _type_typed_column(values: pl.Series, dialect: Dialect, kind: ColumnType | N
         read = parse_format(values, form)
         return read if read.null_count() == values.null_count() else values
     if form in UNITS and values.dtype.is_numeric():
-        return parse_format(values, form)
+        known = values.fill_nan(None) if values.dtype.is_float() else values
+        read = parse_format(known, form)
+        return read if read.null_count() == known.null_count() else values
     if values.dtype != pl.String or values.name in dialect.texts:
         return values
     kept = _without(values, dialect.nulls)
