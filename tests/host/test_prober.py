@@ -96,3 +96,16 @@ def test_an_environment_is_built_from_the_lock_and_kept(prober: PackageProber) -
     again = PackageProber(prober._folder).probe(with_loader(model, "import polars"), SAMPLES, strict=True)
     assert again.missing == "polars"
     assert list(prober._folder.iterdir()) == [built]
+
+
+def test_a_process_that_a_package_leaves_behind_is_ended(prober: PackageProber, tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    lines = f"""
+import os, time
+if os.fork() == 0:
+    time.sleep(600)
+    os._exit(0)
+open({str(started)!r}, "a").write("x")
+"""
+    assert prober.probe(with_loader(package(), lines), SAMPLES).error == ""
+    assert started.read_text(), "this test would wait for ten minutes otherwise"

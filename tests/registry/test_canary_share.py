@@ -17,7 +17,13 @@ def canary(tmp_path: Path) -> Dock:
 
 
 def step(dock: Dock, share: float) -> None:
-    verdict = Verdict(
+    route = dock.deployer.apply_canary_verdict("late", build_verdict(share))
+    assert route is not None
+    assert (route.change, route.verdict) == ("step", "v1")
+
+
+def build_verdict(share: float) -> Verdict:
+    return Verdict(
         id="v1",
         check="traffic",
         subject="late/2",
@@ -26,9 +32,6 @@ def step(dock: Dock, share: float) -> None:
         reason="numbers",
         evidence={"share": share, "rows": 90},
     )
-    route = dock.deployer.apply_canary_verdict("late", verdict)
-    assert route is not None
-    assert (route.change, route.verdict) == ("step", "v1")
 
 
 def test_both_releases_predict_all_rows_after_a_step(canary: Dock) -> None:
@@ -49,3 +52,10 @@ def test_a_step_is_audited(canary: Dock) -> None:
     step(canary, 0.8)
     entry = canary.books.audit.find()[-1]
     assert (entry.action, entry.subject) == ("changed the share of", "late/2")
+
+
+def test_a_step_that_is_repeated_changes_nothing(canary: Dock) -> None:
+    step(canary, 0.8)
+    before = len(canary.books.audit.find())
+    assert canary.deployer.apply_canary_verdict("late", build_verdict(0.8)) is None
+    assert len(canary.books.audit.find()) == before

@@ -1,5 +1,10 @@
 """The lock of a run on a server that several machines share."""
 
+import os
+import signal
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import psycopg
@@ -36,4 +41,35 @@ def test_after_a_restart_of_the_server_a_run_is_locked_again(postgres_url: str, 
             until(lambda: elsewhere.is_running("a-run"))
         with pytest.raises(Conflict, match="on another machine"), elsewhere.lock("a-run"):
             pass
+        _cut(postgres_url)
+        assert list(elsewhere.list_dead()) == [], "a refused lock leaves no file of a dead run"
+        assert not elsewhere.has_died("a-run"), "until it is locked again, nobody else resumes it"
     assert not elsewhere.is_running("a-run")
+
+
+def test_a_forked_child_does_not_keep_the_lock_of_a_killed_run(postgres_url: str, tmp_path: Path) -> None:
+    program = f"""
+        import os, time
+        from pathlib import Path
+        from tidemill.ledger.database import open_database
+        from tidemill.workspace.run_locks import RunLocks
+        Path({str(tmp_path / "here")!r}).mkdir()
+        with RunLocks(Path({str(tmp_path / "here")!r}), open_database({postgres_url!r})).lock("a-run"):
+            child = os.fork()
+            if child == 0:
+                time.sleep(600)
+            print(child, flush=True)
+            time.sleep(600)
+    """
+    run = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE)
+    assert run.stdout is not None
+    child = int(run.stdout.readline())
+    elsewhere = _open(tmp_path / "elsewhere", postgres_url)
+    assert elsewhere.is_running("a-run")
+    run.kill()
+    run.wait()
+    try:
+        until(lambda: not elsewhere.is_running("a-run"))
+    finally:
+        os.kill(child, signal.SIGKILL)
+        run.stdout.close()

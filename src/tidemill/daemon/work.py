@@ -64,7 +64,8 @@ def find_run_state(session: Session, job: Job) -> tuple[JobRunState, Run | None]
     if run.state == "running":
         is_known = workspace.run_locks.are_shared
         is_elsewhere = not is_known and run.host.partition(":")[0] != session.host.partition(":")[0]
-        return ("running" if is_alive or is_elsewhere else "dead"), run
+        is_alive = is_alive or is_elsewhere or not workspace.run_locks.has_died(job.run)
+        return ("running" if is_alive else "dead"), run
     if run.state == "interrupted":
         return ("running" if is_alive else "interrupted" if run.interruption == "signal" else "dead"), run
     return "finished", run

@@ -119,8 +119,11 @@ def resume(
         If another process is executing the run.
     """
     books = session.workspace.ledger
-    run_id = books.runs.get(identifier).id
-    with session.workspace.run_locks.lock(run_id):
+    known = books.runs.get(identifier)
+    run_id, locks = known.id, session.workspace.run_locks
+    if known.state == "running" and locks.are_shared and not locks.has_died(run_id):
+        raise Conflict(f"run {run_id[:13]} is running", f"wait for it, or cancel it: `tidemill runs cancel {run_id}`")
+    with locks.lock(run_id):
         past = books.runs.get(run_id)
         if past.state == "done":
             raise InputError(f"run {run_id[:13]} is done", f"start a new run: `tidemill run {past.pipeline}`")

@@ -45,7 +45,7 @@ def request_probe(interpreter: str, lock: Sequence[str], modules: Sequence[str],
         except BaseException:  # its response may still arrive
             _stop(process)
             raise
-        if line:
+        if line.endswith("\n"):  # not a part of a response
             _keep(kind, process)
             return line
         _stop(process)
@@ -95,8 +95,11 @@ def _ask(process: "subprocess.Popen[str]", request: str) -> str:
 
 def _stop(process: "subprocess.Popen[str]") -> None:
     process.kill()
-    with suppress(BrokenPipeError):  # a request that it did not read
-        process.communicate()
+    for pipe in (process.stdin, process.stdout):  # a child of it may have them open for a minute
+        with suppress(BrokenPipeError):  # a request that it did not read
+            assert pipe is not None
+            pipe.close()
+    process.wait()
 
 
 @atexit.register

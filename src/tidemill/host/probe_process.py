@@ -11,6 +11,8 @@ import json
 import math
 import os
 import resource
+import select
+import signal
 import statistics
 import sys
 import time
@@ -61,14 +63,37 @@ def serve(allowed: frozenset[str]) -> None:
         child = os.fork()
         if child == 0:
             os.close(read)
+            os.setpgid(0, 0)
             _respond(request, write)
+        with contextlib.suppress(OSError):  # the child may have been faster
+            os.setpgid(child, child)
         os.close(write)
-        with os.fdopen(read, encoding="utf-8") as pipe:
-            response = pipe.read()
-        _, status = os.waitpid(child, 0)
+        response, status = _receive(child, read)
         failure = json.dumps({"error": _describe_exit(os.waitstatus_to_exitcode(status))})
         responses.write((response or failure) + "\n")
         responses.flush()
+
+
+def _receive(child: int, read: int) -> tuple[str, int]:
+    """Return what a child wrote to a pipe, and its exit status; then end what it leaves behind, which has the pipe."""
+    parts: list[bytes] = []
+    status = None
+    while True:
+        ready = select.select([read], [], [], 0.1 if status is None else 0)[0]
+        if ready:
+            part = os.read(read, 1 << 16)
+            parts.append(part)
+        if (not ready and status is not None) or (ready and not part):
+            break
+        if not ready:
+            ended, code = os.waitpid(child, os.WNOHANG)
+            status = code if ended else None
+    with contextlib.suppress(OSError):
+        os.killpg(child, signal.SIGKILL)
+    os.close(read)
+    if status is None:
+        status = os.waitpid(child, 0)[1]
+    return b"".join(parts).decode(), status
 
 
 def _describe_exit(code: int) -> str:
@@ -79,8 +104,6 @@ def _describe_exit(code: int) -> str:
 
 def _respond(request: dict[str, Any], write: int) -> None:
     """Write the result for a request to a pipe, and exit this process."""
-    import signal
-
     signal.alarm(_TIMEOUT_SECONDS)
     try:
         response = _probe(request["folder"], request["rows"])

@@ -41,7 +41,7 @@ class TableFiles:
         self._folder = folder
         self._known: dict[str, tuple[FileSum, ...]] = {}
         self._newest_entry = -1
-        self._read, self._log_file = 0, 0
+        self._read, self._log_file = 0, (0, b"")
         self._verified: dict[str, tuple[int, int]] = {}
 
     def record(self, names: Iterable[str]) -> None:
@@ -137,9 +137,10 @@ class TableFiles:
         try:
             with (self._folder / CHECKSUMS).open("rb") as log:
                 status = os.fstat(log.fileno())
-                if status.st_size < self._read or status.st_ino != self._log_file:  # a restored table
+                first = log.readline()  # a new file can get the number of a deleted one
+                if status.st_size < self._read or (status.st_ino, first) != self._log_file:  # a restored table
                     self._forget()
-                self._log_file = status.st_ino
+                self._log_file = status.st_ino, first
                 log.seek(self._read)
                 content = log.read()
         except FileNotFoundError:

@@ -1,5 +1,6 @@
 """A ledger's database on a PostgreSQL server."""
 
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 from tidemill.errors import MissingExtra, TidemillError, Transient
 
@@ -180,6 +182,14 @@ class _ServerLock:
     def __init__(self, database: Postgres, connection: "Connection[tuple[Any, ...]]") -> None:
         self._database = database
         self._connection = connection
+        _LOCKED.add(self)
+
+    def leave(self) -> None:
+        """Close the inherited socket in a forked child: the server keeps the lock while any process has it open."""
+        with suppress(self._database.Error, OSError):
+            nothing = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nothing, self._connection.fileno(), inheritable=False)
+            os.close(nothing)
 
     def is_alive(self) -> bool:
         """Return whether the connection is open; raise `TidemillError` if the server has lost it."""
@@ -193,6 +203,17 @@ class _ServerLock:
         """Release the lock."""
         with suppress(self._database.Error):
             self._connection.close()
+
+
+_LOCKED: WeakSet[_ServerLock] = WeakSet()
+
+
+def _leave_locks() -> None:
+    for lock in tuple(_LOCKED):
+        lock.leave()
+
+
+os.register_at_fork(after_in_child=_leave_locks)
 
 
 def _schema(name: str) -> str:

@@ -128,6 +128,8 @@ def follow_canary_verdict(
         return "rollback", (set_share(champion, 1.0),), f"rolled back: {verdict.reason}"
     if verdict.action == "step":
         share = verdict.read(TrafficEvidence).share
+        if share == challenger.share:  # a run that was killed after the change is repeated
+            return None
         return "step", split_requests(champion, set_share(challenger, share), on_all_rows=True), verdict.reason
     return None
 

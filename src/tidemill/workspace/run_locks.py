@@ -53,13 +53,17 @@ class RunLocks:
         file = self._file(run)
         try:
             kept = self._lock_on_server(run)
+        except Conflict:  # it lives elsewhere, and is no dead run of this workspace
+            file.unlink(missing_ok=True)
+            os.close(handle)
+            raise
         except BaseException:
             os.close(handle)
             raise
-        os.ftruncate(handle, 0)
-        os.write(handle, str(os.getpid()).encode())
         process = _locked[file] = os.getpid()
         try:
+            os.ftruncate(handle, 0)
+            os.write(handle, str(process).encode())
             yield
             if _locked.get(file) == os.getpid():
                 file.unlink(missing_ok=True)
@@ -92,6 +96,14 @@ class RunLocks:
             if the server does not respond.
         """
         return self.find_process(run) is not None or self._is_locked_on_server(run)
+
+    def has_died(self, run: str) -> bool:
+        """Return whether no process executes a run, also not one that locks it again after a restart of the server."""
+        if self.is_running(run):
+            return False
+        if self._server is not None:
+            time.sleep(_LOOK_SECONDS + 1)
+        return not self.is_running(run)
 
     def _is_locked_on_server(self, run: str) -> bool:
         if self._server is None:

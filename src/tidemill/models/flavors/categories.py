@@ -8,7 +8,7 @@ import polars as pl
 
 from tidemill.data.estimator_rows import to_array
 from tidemill.errors import DataError
-from tidemill.models.flavors.lightgbm_raw import read_categories
+from tidemill.models.flavors.lightgbm_raw import read_categories, require_codes
 
 _SHOWN = 5
 Categories = dict[str, list[Any]]
@@ -109,7 +109,9 @@ def _read_lightgbm(booster: Any, columns: list[str]) -> Categories:
     if len(indices) != len(values):
         by_feature = read_categories(booster.model_to_string())
         indices = [index for index, known in enumerate(by_feature) if known is not None]
-    return {columns[index]: list(known) for index, known in zip(indices, values, strict=True)}
+    found = dict(zip(indices, values, strict=True))
+    require_codes(booster.model_to_string(), [found.get(index) for index in range(booster.num_feature())])
+    return {columns[index]: list(known) for index, known in found.items()}
 
 
 def _read_xgboost(booster: Any, columns: list[str]) -> Categories:

@@ -1,6 +1,7 @@
 """LightGBM text: a model as `booster.save_model` writes it, with the columns that it was trained on."""
 
 import re
+from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -65,7 +66,7 @@ def read_info(content: bytes) -> ModelFileInfo:
     try:
         text = content.decode()
         header = _read_header(text)
-        names = tuple(header["feature_names"].split())
+        names = tuple(header["feature_names"].split(" "))
         width, outputs = int(header["max_feature_idx"]) + 1, int(header["num_class"])
     except (UnicodeDecodeError, KeyError, ValueError):
         raise DataError("the header of the LightGBM model is incomplete", "save it again: booster.save_model") from None
@@ -90,7 +91,8 @@ def read_info(content: bytes) -> ModelFileInfo:
 
 
 def _read_header(text: str) -> dict[str, str]:
-    lines = takewhile(lambda line: line.strip(), text.splitlines())
+    # Python splits lines and words also at characters that a name can contain.
+    lines = takewhile(lambda line: line.strip(), text.split("\n"))
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
@@ -129,7 +131,24 @@ def read_categories(text: str) -> list[list[Any] | None]:
     by_feature: list[list[Any] | None] = [None] * len(infos)
     for index, values in zip(indices, categories, strict=True):
         by_feature[index] = values
+    require_codes(text, by_feature)
     return by_feature
+
+
+def require_codes(text: str, by_feature: Sequence[list[Any] | None]) -> None:
+    """Raise `DataError` if a feature has codes beyond its categories: these are of an ordered or constant column."""
+    infos = _read_header(text)["feature_infos"].split()
+    for index, (info, values) in enumerate(zip(infos, by_feature, strict=True)):
+        if (
+            values is not None
+            and info != "none"
+            and not (_CATEGORY.fullmatch(info) and max(map(int, info.split(":"))) < len(values))
+        ):
+            raise DataError(
+                f"feature {index} of the LightGBM model does not fit its {len(values)} pandas categories, so that they "
+                "cannot be matched",
+                "make each categorical feature an unordered pandas category with several values, and fit it again",
+            )
 
 
 def _to_numbers(values: pl.Series, codes: dict[Any, float] | None) -> npt.NDArray[np.float64]:
