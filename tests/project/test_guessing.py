@@ -30,9 +30,11 @@ def test_a_word_that_ends_in_id_is_no_key(name: str) -> None:
     assert name in guessed.inputs
 
 
-def test_the_event_time_is_the_most_complete_column_of_times() -> None:
+def test_the_event_time_is_the_first_column_of_times_with_few_nulls() -> None:
     nothing = pl.Series("gone", [None] * ROWS, dtype=pl.Datetime("us", "UTC"))
     few = [time if row % 20 == 0 else None for row, time in enumerate(TIMES)]
     assert guess_columns(table(gone=nothing, few=few, made=TIMES), "y").time == "made"
     assert guess_columns(table(gone=nothing), "y").time is None
-    assert guess_columns(table(first=TIMES, second=TIMES), "y").time == "first"
+    most = [None if row % 20 == 0 else time for row, time in enumerate(TIMES)]
+    assert guess_columns(table(ordered=most, loaded=TIMES), "y").time == "ordered"
+    assert guess_columns(table(few=few, gone=nothing), "y").time == "few"

@@ -110,8 +110,7 @@ def guess_columns(
     future = {c: late for c, late in (in_future or {}).items() if c in times}
     if time and time in future:
         raise _explain_future(future[time])
-    known = [c for c in times if c not in future and (time or frame[c].null_count() < frame.height)]
-    when = min(known, key=lambda name: frame[name].null_count(), default="")  # rows without an event time are not used
+    when = _find_event_time(frame, [c for c in times if c not in future], given=bool(time))
     found_key = key or next((c for c in frame.columns if _is_key(frame[c]) and c not in (label, when)), "")
     excluded = dict.fromkeys(exclude, "excluded by --exclude")
     for name in frame.columns:
@@ -214,6 +213,14 @@ def _find_task(label: pl.Series, task: str) -> PredictionTask:
         return "classification"
     whole = label.dtype.is_integer() or bool((known == known.round()).all())
     return "classification" if whole and distinct <= _FEW else "regression"
+
+
+def _find_event_time(frame: pl.DataFrame, times: list[str], *, given: bool) -> str:
+    """Return the first column of times with few nulls, else that with fewest: rows without a time are not used."""
+    nulls = {name: frame[name].null_count() for name in times}
+    known = times if given else [name for name in times if nulls[name] < frame.height]
+    usual = (name for name in known if nulls[name] <= (1 - _OWN) * frame.height)
+    return next(usual, "") or min(known, key=lambda name: nulls[name], default="")
 
 
 def explain_identifier(values: pl.Series) -> str:
