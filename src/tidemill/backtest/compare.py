@@ -24,6 +24,7 @@ from tidemill.core.backtest import Backtest
 from tidemill.core.metric import default_metric
 from tidemill.core.policy import Policy
 from tidemill.errors import TidemillError
+from tidemill.host.programs import exit_with_parent
 from tidemill.project.project import Project
 
 CompareProgress = Callable[[str, datetime, str], None]
@@ -263,6 +264,7 @@ def _replay(
     os.environ.update(variables)
     if niceness and sys.platform != "win32":
         os.nice(niceness)
+    exit_with_parent()  # a replay can take hours
     # Ctrl-C reaches the whole process group: the parent stops its children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from tidemill.backtest.replay import Replay

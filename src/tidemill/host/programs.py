@@ -4,6 +4,7 @@ After a timeout, a cancellation or a failure, the process that ran the step ends
 guardian does (see `process_tree`). A program that must go on has `TIDEMILL_OUTLIVES_STEP=1` in its environment.
 """
 
+import multiprocessing
 import os
 import secrets
 import signal
@@ -11,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import resource_tracker
+from multiprocessing import connection, resource_tracker
 from pathlib import Path
 
 from tidemill.host import process_tree
@@ -141,3 +142,16 @@ def end_programs_of_dead_worker(process: int) -> None:
 def end_own_programs() -> None:
     """Kill all programs below this process."""
     process_tree.end_descendants(os.getpid())
+
+
+def exit_with_parent() -> None:
+    """Exit this process of `multiprocessing`, with all programs below it, as soon as its parent dies."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    end_own_programs()
+    os._exit(1)

@@ -1,15 +1,12 @@
 """The worker of the engines `processes` and `container`: performs tasks until its parent stops it or dies."""
 
 import logging
-import multiprocessing
 import os
 import pickle
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import connection
 from typing import Any
 
 from msgspec.structs import replace
@@ -19,7 +16,7 @@ from tidemill.flow.capture import Log
 from tidemill.flow.perform import Performer
 from tidemill.flow.session import Session
 from tidemill.flow.tasks import Task, TaskFailure, TaskOutcome
-from tidemill.host.programs import become_worker, end_own_programs
+from tidemill.host.programs import become_worker, exit_with_parent
 
 # Marks the end of the output of a task: the parent then has read all of it.
 FINISHED = b"\0ended\0\n"
@@ -29,7 +26,7 @@ STARTED = "started"
 
 def work(reopen: Callable[[], Session], tasks: Any, printed: Any) -> None:
     """Perform tasks from the pipe of a parent process and send an outcome for each; print to another pipe."""
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    exit_with_parent()  # another process may resume the run and run the same step
     perform_tasks(reopen, tasks.recv, tasks.send, printed.fileno())
 
 
@@ -115,12 +112,3 @@ def _print_to(printed: int) -> None:
 def _no_capture() -> Iterator[Log]:
     """Capture nothing: the parent captures the output of this process."""
     yield Log()
-
-
-def _exit_with_parent() -> None:
-    """Exit with all programs when the parent dies: another process may resume the run and run the same step."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    connection.wait([parent.sentinel])
-    end_own_programs()
-    os._exit(1)
