@@ -1,6 +1,7 @@
 """Delta tables whose files are called by the paths that they have."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -25,6 +26,13 @@ def require_usable_folder(folder: Path) -> None:
 class LocalTable(DeltaTable):
     """A Delta table; Delta itself calls the files of a local folder as in a URL."""
 
+    _entry: tuple[int, int] | None = None
+
+    def __init__(self, table_uri: str, *args: Any, **kwargs: Any) -> None:
+        if "://" not in table_uri:
+            require_usable_folder(Path(table_uri))
+        super().__init__(table_uri, *args, **kwargs)
+
     def file_uris(self, *args: Any, **kwargs: Any) -> list[str]:
         """Where its files are; paths on this machine, also where the folder's name has a space or an umlaut."""
         uris = super().file_uris(*args, **kwargs)
@@ -37,6 +45,23 @@ class LocalTable(DeltaTable):
         """Whether no version was written since this one was read; Delta itself needs milliseconds to find out."""
         if not self.table_uri.startswith(_LOCAL):
             return False
-        log, version = Path(unquote(self.table_uri.removeprefix(_LOCAL))) / "_delta_log", self.version()
         # The entry of this version too: a log that was cleaned up or replaced has to be read.
-        return (log / f"{version:020}.json").exists() and not (log / f"{version + 1:020}.json").exists()
+        return self._find_entry(self.version()).exists() and not self._find_entry(self.version() + 1).exists()
+
+    def remember_entry(self) -> None:
+        """Remember the entry of this version in the log, so that `is_replaced` can find another one."""
+        self._entry = self._read_entry()
+
+    def is_replaced(self) -> bool:
+        """Whether another table is in its folder since `remember_entry`."""
+        return self._read_entry() != self._entry
+
+    def _read_entry(self) -> tuple[int, int] | None:
+        """Return what differs between two tables; None if the log no longer has the entry."""
+        with suppress(OSError):
+            status = self._find_entry(self.version()).stat()
+            return status.st_ino, status.st_mtime_ns
+        return None
+
+    def _find_entry(self, version: int) -> Path:
+        return Path(unquote(self.table_uri.removeprefix(_LOCAL))) / "_delta_log" / f"{version:020}.json"

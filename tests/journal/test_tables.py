@@ -1,6 +1,7 @@
 """Tables with history: a batch is there once, and a version never changes."""
 
 import resource
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -265,3 +266,18 @@ def test_a_folder_may_be_called_as_people_call_folders(tmp_path: Path, folder: s
     assert tables.erase("rows", lambda rows: rows["n"] == 1) == 1
     assert sorted(tables.read("rows", tables.version("rows"))["n"]) == [0, 0.5]
     assert tables.last_append("rows", 0) >= 2
+
+
+@pytest.mark.parametrize("batches", [2, 3, 4])
+def test_a_table_that_was_deleted_and_ingested_again_is_the_new_one(tmp_path: Path, batches: int) -> None:
+    (tmp_path / "tables").mkdir()
+    here, there = DeltaTables(str(tmp_path / "tables")), DeltaTables(str(tmp_path / "tables"))
+    for number in range(3):
+        here.append("flights", f"b{number}", frame(number))
+    shutil.rmtree(tmp_path / "tables" / "flights")
+    for number in range(batches):
+        there.append("flights", f"c{number}", frame(10 + number))
+    new = [10 + number for number in range(batches)]
+    assert sorted(here.read("flights", here.version("flights"))["x"]) == new
+    here.append("flights", "b1", frame(99))
+    assert sorted(there.read("flights", there.version("flights"))["x"]) == [*new, 99]

@@ -13,7 +13,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from tidemill.core.damage import Damage
-from tidemill.delta import LocalTable, require_usable_folder
+from tidemill.delta import LocalTable
 from tidemill.errors import Conflict, Corrupt, NotFound, TidemillError
 from tidemill.faults import maybe_crash
 from tidemill.journal.appended import AppendedBatches
@@ -40,26 +40,22 @@ class DeltaTables:
     writable: ClassVar[bool] = True
 
     def __init__(self, root: str) -> None:
-        require_usable_folder(Path(root))
         self._root = root
         self._store = StoreFolder(Path(root), "the tables of rows")
         self._open_tables: dict[str, LocalTable] = {}
         self._table_files: dict[str, TableFiles] = {}
         self._appended: dict[str, AppendedBatches] = {}
-        self._entries: dict[str, tuple[int, int] | None] = {}
 
     def _open(self, table: str) -> DeltaTable | None:
         """Open the newest version of a table; an open table reads only new entries of its log."""
         self._store.require()
         known = self._open_tables.get(table)
-        if known is not None and self._read_entry(table, known) != self._entries.get(table):
-            known = None  # another table is in its folder
         try:
-            if known is None:
+            if known is None or known.is_replaced():
                 known = self._open_tables[table] = LocalTable(f"{self._root}/{table}")
             elif not known.is_newest():
                 known.update_incremental()
-            self._entries[table] = self._read_entry(table, known)
+            known.remember_entry()
         except TableNotFoundError:
             self._require_log(table)
             return None
@@ -70,13 +66,6 @@ class DeltaTables:
             raise Corrupt(f"table {table!r} cannot be opened: {reason}", CURE) from None
         self._require_log(table)
         return known
-
-    def _read_entry(self, table: str, opened: DeltaTable) -> tuple[int, int] | None:
-        """Return what changes if another table is in the folder; None if the log no longer has the entry."""
-        with suppress(OSError):
-            status = (Path(self._root) / table / "_delta_log" / f"{opened.version():020}.json").stat()
-            return status.st_ino, status.st_mtime_ns
-        return None
 
     def _require_log(self, table: str) -> None:
         """Raise `Corrupt` if an entry of the log is missing or damaged: rows would be missing, or an old file used."""
