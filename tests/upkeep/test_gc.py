@@ -257,7 +257,7 @@ def summing(rows: int) -> None:
 mill = Mill(Path(sys.argv[1]), clock=SystemClock())
 for rows in range(40):
     done = mill.run(summing, rows=rows)
-    assert mill.value(done, "total")
+    assert done.state == "done"  # with a retention of no time, its values may be collected before they are read
     print(rows, flush=True)
 """
 
