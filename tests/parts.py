@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psycopg
 from psycopg import sql
+from sqlalchemy.engine import make_url
 
 CHROMIUM_ARGUMENTS = (
     "--no-sandbox",
@@ -92,6 +93,16 @@ def postgres_database(server: str) -> Iterator[str]:
     finally:
         with psycopg.connect(server, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def cut_connections(postgres_url: str) -> None:
+    """Close every connection to a database, as a restart of the server does."""
+    plain = make_url(postgres_url).set(drivername="postgresql", database="postgres")
+    with psycopg.connect(plain.render_as_string(hide_password=False), autocommit=True) as server:
+        server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+            [make_url(postgres_url).database],
+        )
 
 
 @contextmanager

@@ -16,9 +16,10 @@ _UNUSABLE = re.compile(r"[\[\]^|\\]|%[0-9A-Fa-f]{2}")
 
 def require_usable_folder(folder: Path) -> None:
     """Raise `InputError` if no Delta table can be in a folder, because of the characters in its path."""
-    if found := _UNUSABLE.search(str(folder.resolve())):
+    path = str(folder.resolve())
+    if found := _UNUSABLE.search(path):
         raise InputError(
-            f"the path {folder.resolve()} contains {found[0]!r}: it can contain no tables of rows",
+            f"the path {path} contains {found[0]!r}: it can contain no tables of rows",
             "use a folder whose path has none of [ ] ^ | \\, and no code such as %41",
         )
 
@@ -26,12 +27,16 @@ def require_usable_folder(folder: Path) -> None:
 class LocalTable(DeltaTable):
     """A Delta table; Delta itself calls the files of a local folder as in a URL."""
 
-    _entry: tuple[int, int] | None = None
-
     def __init__(self, table_uri: str, *args: Any, **kwargs: Any) -> None:
         if "://" not in table_uri:
             require_usable_folder(Path(table_uri))
         super().__init__(table_uri, *args, **kwargs)
+        self._entry = self._read_entry()
+
+    def update_incremental(self) -> None:
+        """Read the new entries of the log."""
+        super().update_incremental()
+        self._entry = self._read_entry()
 
     def file_uris(self, *args: Any, **kwargs: Any) -> list[str]:
         """Where its files are; paths on this machine, also where the folder's name has a space or an umlaut."""
@@ -48,12 +53,8 @@ class LocalTable(DeltaTable):
         # The entry of this version too: a log that was cleaned up or replaced has to be read.
         return self._find_entry(self.version()).exists() and not self._find_entry(self.version() + 1).exists()
 
-    def remember_entry(self) -> None:
-        """Remember the entry of this version in the log, so that `is_replaced` can find another one."""
-        self._entry = self._read_entry()
-
     def is_replaced(self) -> bool:
-        """Whether another table is in its folder since `remember_entry`."""
+        """Whether another table is in its folder since it was read."""
         return self._read_entry() != self._entry
 
     def _read_entry(self) -> tuple[int, int] | None:

@@ -7,14 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import psycopg
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from msgspec.structs import replace
-from sqlalchemy.engine import make_url
 
+from tests.parts import cut_connections
 from tests.processes import in_child
 from tidemill.core.check import Verdict
 from tidemill.core.metric_filter import MetricFilter
@@ -96,22 +95,12 @@ def test_error_of_an_unreachable_server_has_no_password() -> None:
     assert "secret" not in str(refused.value)
 
 
-def _cut(postgres_url: str) -> None:
-    """Close every connection to a database, as a restart of the server does."""
-    plain = make_url(postgres_url).set(drivername="postgresql", database="postgres")
-    with psycopg.connect(plain.render_as_string(hide_password=False), autocommit=True) as server:
-        server.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
-            [make_url(postgres_url).database],
-        )
-
-
 def test_reads_and_writes_continue_after_a_restart_of_the_server(postgres_url: str) -> None:
     ledger = Ledger(postgres_url)
     ledger.runs.add(run(1))
-    _cut(postgres_url)
+    cut_connections(postgres_url)
     ledger.runs.add(run(2))
-    _cut(postgres_url)
+    cut_connections(postgres_url)
     assert len(ledger.runs.find()) == 2
 
 
@@ -121,7 +110,7 @@ def test_restart_inside_a_transaction_is_an_error_and_rolls_back(postgres_url: s
     def broken_off() -> None:
         with ledger.transaction():
             ledger.runs.add(run(1))
-            _cut(postgres_url)
+            cut_connections(postgres_url)
             ledger.runs.add(run(2))
 
     with pytest.raises(TidemillError, match="refused") as refused:

@@ -120,10 +120,8 @@ def resume(
     """
     books = session.workspace.ledger
     known = books.runs.get(identifier)
-    run_id, locks = known.id, session.workspace.run_locks
-    if known.state == "running" and locks.are_shared and not locks.has_died(run_id):
-        raise Conflict(f"run {run_id[:13]} is running", f"wait for it, or cancel it: `tidemill runs cancel {run_id}`")
-    with locks.lock(run_id):
+    run_id = known.id
+    with session.workspace.run_locks.lock(run_id, is_resumed=known.state == "running"):
         past = books.runs.get(run_id)
         if past.state == "done":
             raise InputError(f"run {run_id[:13]} is done", f"start a new run: `tidemill run {past.pipeline}`")

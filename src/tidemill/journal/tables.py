@@ -55,7 +55,6 @@ class DeltaTables:
                 known = self._open_tables[table] = LocalTable(f"{self._root}/{table}")
             elif not known.is_newest():
                 known.update_incremental()
-            known.remember_entry()
         except TableNotFoundError:
             self._require_log(table)
             return None

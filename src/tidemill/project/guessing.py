@@ -16,37 +16,10 @@ _OWN = 0.9
 _ENOUGH = 200
 _KEY_LIKE = re.compile(r"(^|_)(id|key|uuid|number|no)$|id$", re.IGNORECASE)
 _LAST_WORD = re.compile(r"(?:^|[^A-Za-z]|(?<=[a-z])(?=[A-Z]))([A-Za-z][a-z]*|[A-Z]+)$")
-_NO_KEYS = frozenset(
-    {  # words that end in "id"
-        *(
-            "paid",
-            "prepaid",
-            "unpaid",
-            "repaid",
-            "overpaid",
-            "underpaid",
-            "bid",
-            "overbid",
-            "underbid",
-            "valid",
-            "invalid",
-        ),
-        *(
-            "acid",
-            "lipid",
-            "steroid",
-            "thyroid",
-            "covid",
-            "fluid",
-            "liquid",
-            "solid",
-            "humid",
-            "rapid",
-            "rigid",
-            "hybrid",
-        ),
-        *("grid", "void", "avoid"),
-    }
+_NO_KEYS = (  # words that end in "id"
+    *("paid", "prepaid", "unpaid", "repaid", "overpaid", "underpaid", "bid", "overbid", "underbid", "valid", "invalid"),
+    *("acid", "lipid", "steroid", "thyroid", "covid", "fluid", "liquid", "solid", "humid", "rapid", "rigid", "hybrid"),
+    *("grid", "void", "avoid"),
 )
 
 

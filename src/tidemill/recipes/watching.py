@@ -103,7 +103,7 @@ def judge_challenger(
     route, since = routes[-1], find_canary_start(routes)
     is_canary = route.arm("challenger") is not None
     signatures = {arm.release: packages.load(arm.package).manifest.signature for arm in route.arms if is_canary}
-    is_awaited = is_canary and find_waiting(books, context.environment, policy.name) is not None
+    is_awaited = is_canary and find_waiting(books, context.environment, policy.name, routes) is not None
     return validate_online(policy, signatures, route, journal, now, since, is_awaited=is_awaited)
 
 

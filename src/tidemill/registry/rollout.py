@@ -149,7 +149,7 @@ class Deployer:
         route = find_current_route(self._books, self._environment, policy.name)
         if route is None or route.arm("challenger") is not None:
             return None
-        newest = find_waiting(self._books, self._environment, policy.name)
+        newest = find_waiting(self._books, self._environment, policy.name, self._list_routes(policy.name))
         if newest is None:
             return None
         return self.deploy(newest, policy)

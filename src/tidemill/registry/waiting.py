@@ -2,15 +2,15 @@
 
 from tidemill.core.release import Release
 from tidemill.core.resources import BooksReader
+from tidemill.core.route import Route
 from tidemill.registry.bindings import read_regime
-from tidemill.registry.routing import list_routes
 from tidemill.registry.stages import find_stage
 
 RELEASE_WAITING = "release.waiting"
 
 
-def find_waiting(books: BooksReader, environment: str, model: str) -> Release | None:
-    """Return the newest release of a model if it waits for the end of a canary.
+def find_waiting(books: BooksReader, environment: str, model: str, routes: list[Route]) -> Release | None:
+    """Return the newest release of a model if it waits for the end of a canary; `routes` are those of the model.
 
     It no longer waits if a person has changed the route of the model since.
     """
@@ -25,7 +25,6 @@ def find_waiting(books: BooksReader, environment: str, model: str) -> Release | 
     waiting = books.events.find(
         kind=RELEASE_WAITING, subject=newest.label, environment=environment, newest=True, limit=1
     )
-    routes = list_routes(books, environment, model)
     changed = [past for past in routes if waiting and past.since >= waiting[0].time]
     is_new = find_stage(newest.label, routes) == "candidate"
     if not waiting or not is_new or any(past.change == "manual" for past in changed):

@@ -39,15 +39,18 @@ class RunLocks:
         return self._server is not None
 
     @contextmanager
-    def lock(self, run: str) -> Iterator[None]:
+    def lock(self, run: str, *, is_resumed: bool = False) -> Iterator[None]:
         """Lock a run for the block; after an error the file remains, so that the run counts as dead.
+
+        One that `is_resumed` was started before, by a process that may lock it again after a restart of the server.
 
         Raises
         ------
         Conflict
             if another process has locked the run.
         """
-        handle = self._try_lock(run)
+        is_free = not is_resumed or not self.are_shared or self.has_died(run)
+        handle = self._try_lock(run) if is_free else None
         if handle is None:
             raise Conflict(f"run {run} is running", f"wait for it, or cancel it: `tidemill runs cancel {run}`")
         file = self._file(run)
@@ -101,8 +104,9 @@ class RunLocks:
         """Return whether no process executes a run, also not one that locks it again after a restart of the server."""
         if self.is_running(run):
             return False
-        if self._server is not None:
-            time.sleep(_LOOK_SECONDS + 1)
+        if self._server is None:
+            return True
+        time.sleep(_LOOK_SECONDS + 1)
         return not self.is_running(run)
 
     def _is_locked_on_server(self, run: str) -> bool:

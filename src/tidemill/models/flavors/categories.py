@@ -104,13 +104,13 @@ def _get(part: Any, name: str) -> Any:
 
 
 def _read_lightgbm(booster: Any, columns: list[str]) -> Categories:
-    values = booster.pandas_categorical
+    values, text = booster.pandas_categorical, booster.model_to_string()
     indices = sorted(booster.params.get("categorical_column") or ())
     if len(indices) != len(values):
-        by_feature = read_categories(booster.model_to_string())
+        by_feature = read_categories(text)
         indices = [index for index, known in enumerate(by_feature) if known is not None]
     found = dict(zip(indices, values, strict=True))
-    require_codes(booster.model_to_string(), [found.get(index) for index in range(booster.num_feature())])
+    require_codes(text, [found.get(index) for index in range(booster.num_feature())])
     return {columns[index]: list(known) for index, known in found.items()}
 
 
