@@ -4,6 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -66,7 +67,7 @@ def hide_secrets(text: str) -> str:
     These are the secrets of `fill_secrets` that came from files, plug-ins or URLs, the passwords in the URLs of stores,
     and environment variables whose names are like those of secrets.
     """
-    return Mask().hide(text)
+    return Mask().hide(text) if text else text
 
 
 class Mask:
@@ -146,12 +147,20 @@ def _call_plugin(scheme: str, reference: str, what: str) -> str:
 
 def _list_variables() -> Iterator[str]:
     for name, value in os.environ.items():
-        if name.endswith("_FILE"):
-            continue
-        if _NAME.search(name) and len(value) >= _SHORTEST:
-            yield value
-        elif "://" in value and _STORES.fullmatch(name):
+        if "://" in value and _is_store(name):
             yield from _list_passwords(value)
+        elif len(value) >= _SHORTEST and _names_secret(name):
+            yield value
+
+
+@lru_cache(maxsize=4096)  # every step asks this of every variable
+def _names_secret(name: str) -> bool:
+    return not name.endswith("_FILE") and bool(_NAME.search(name))
+
+
+@lru_cache(maxsize=4096)
+def _is_store(name: str) -> bool:
+    return bool(_STORES.fullmatch(name)) and not _names_secret(name) and not name.endswith("_FILE")
 
 
 def _is_secret(parameter: str) -> bool:

@@ -31,12 +31,7 @@ class LocalTable(DeltaTable):
         if "://" not in table_uri:
             require_usable_folder(Path(table_uri))
         super().__init__(table_uri, *args, **kwargs)
-        self._entry = self._read_entry()
-
-    def update_incremental(self) -> None:
-        """Read the new entries of the log."""
-        super().update_incremental()
-        self._entry = self._read_entry()
+        self._known = self.version(), self._read_entry()
 
     def file_uris(self, *args: Any, **kwargs: Any) -> list[str]:
         """Where its files are; paths on this machine, also where the folder's name has a space or an umlaut."""
@@ -55,7 +50,10 @@ class LocalTable(DeltaTable):
 
     def is_replaced(self) -> bool:
         """Whether another table is in its folder since it was read."""
-        return self._read_entry() != self._entry
+        version, entry = self.version(), self._read_entry()
+        if version != self._known[0]:  # it has read or written this version itself
+            self._known = version, entry
+        return entry != self._known[1]
 
     def _read_entry(self) -> tuple[int, int] | None:
         """Return what differs between two tables; None if the log no longer has the entry."""

@@ -12,6 +12,7 @@ import pytest
 from deltalake import DeltaTable
 
 from tests.processes import in_child
+from tidemill.delta import LocalTable
 from tidemill.errors import NotFound, TidemillError
 from tidemill.journal.tables import DeltaTables
 from tidemill.testing.processes import run_in_processes
@@ -281,3 +282,16 @@ def test_a_table_that_was_deleted_and_ingested_again_is_the_new_one(tmp_path: Pa
     assert sorted(here.read("flights", here.version("flights"))["x"]) == new
     here.append("flights", "b1", frame(99))
     assert sorted(there.read("flights", there.version("flights"))["x"]) == [*new, 99]
+
+
+def test_a_table_that_this_process_appends_to_is_not_opened_again(
+    tables: DeltaTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    monkeypatch.setattr(
+        "tidemill.journal.tables.LocalTable", lambda *place, **options: opened.append(1) or LocalTable(*place, **options)
+    )
+    for number in range(5):
+        tables.append("flights", f"batch {number}", frame(number))
+        assert sorted(tables.read("flights", tables.version("flights"))["x"]) == list(range(number + 1))
+    assert len(opened) <= 3, "to find that there is none, to create it, and to read it"

@@ -48,13 +48,18 @@ def build_calendar_policy(policy: Policy, period: Period, trainings: int) -> Pol
 
 
 def train_at(policy: Policy, times: Sequence[datetime]) -> Policy:
-    """Return a policy that trains at given times and at the planted ones, and releases each model without a gate."""
-    deliveries = tuple(
-        trigger for trigger in policy.triggers if (trigger.on, trigger.pipeline) == ("data", "ingestion")
+    """Return a policy that trains at given times and at the planted ones, and releases each model without a gate.
+
+    Where the policy ingests each delivery, this one ingests them before each training: nothing else reads them.
+    """
+    trainings = (*policy.backtest.firings, *(Firing(at=time.isoformat(), pipeline="training") for time in times))
+    ingests = any((trigger.on, trigger.pipeline) == ("data", "ingestion") for trigger in policy.triggers)
+    firings = tuple(
+        firing
+        for training in trainings
+        for firing in (*([Firing(at=training.at, pipeline="ingestion")] if ingests else []), training)
     )
-    ungated = replace(_remove_gates(policy), triggers=deliveries)
-    firings = (*policy.backtest.firings, *(Firing(at=time.isoformat(), pipeline="training") for time in times))
-    return replace(ungated, backtest=replace(policy.backtest, firings=firings))
+    return replace(_remove_gates(policy), triggers=(), backtest=replace(policy.backtest, firings=firings))
 
 
 def train_by_rule(policy: Policy, rule: Rule) -> Policy:

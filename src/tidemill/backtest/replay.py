@@ -144,7 +144,8 @@ class Replay:
             self._add_labels(time, following)
             for firing in self.policy.backtest.firings:
                 if time < parse_firing_time(firing, self.period) <= following:
-                    self.loop.request_job(firing.pipeline, self.model.name, firing.params, firing.at)
+                    key = f"{firing.at} {firing.pipeline}"
+                    self.loop.request_job(firing.pipeline, self.model.name, firing.params, key)
             if following == self._find_next_day(time):
                 self._ask_rule(following)
             if following < self.period.end:

@@ -23,12 +23,20 @@ def read_window(
     Without `since`, return all predictions up to `until`. With a `release`, return only the predictions that it served
     as champion or challenger, not its shadow predictions.
     """
-    predictions = journal.read(f"predictions/{model}", since, until)
-    if predictions.is_empty():
+    predictions = read_served(journal, model, since, until, release)
+    if predictions.is_empty() and not predictions.width:
         return predictions
-    if release:
-        predictions = predictions.filter(pl.col("release") == release, pl.col("role") != "shadow")
     return match(predictions, journal.read(f"labels/{model}", since and since - LABEL_LEAD, until)).rows
+
+
+def read_served(
+    journal: JournalReader, model: str, since: datetime | None, until: datetime, release: str = ""
+) -> pl.DataFrame:
+    """Return the predictions as `read_window` does, without their labels."""
+    predictions = journal.read(f"predictions/{model}", since, until)
+    if release and predictions.width:
+        predictions = predictions.filter(pl.col("release") == release, pl.col("role") != "shadow")
+    return predictions
 
 
 def is_labelled(rows: pl.DataFrame, signature: Signature) -> pl.Series:
