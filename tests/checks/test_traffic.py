@@ -145,11 +145,11 @@ def test_a_challenger_whose_loss_is_higher_by_the_margin_does_not_wait_for_the_e
 @pytest.mark.parametrize(
     ("challenger_loss", "share", "undecided", "clock", "expected"),
     [
-        (0.49, 0.2, "better", "extended", ("step", 0.8)),
-        (0.49, 0.8, "better", "extended", ("hold", None)),
-        (0.51, 0.8, "better", "extended", ("step", 0.2)),
+        (0.49, 0.2, "better", "extended", ("step", 0.95)),
+        (0.49, 0.95, "better", "extended", ("hold", None)),
+        (0.51, 0.95, "better", "extended", ("step", 0.2)),
         (0.51, 0.2, "better", "extended", ("hold", None)),
-        (0.49, 0.2, "better", "running", ("step", 0.8)),
+        (0.49, 0.2, "better", "running", ("step", 0.95)),
         (0.49, 0.2, "better", "early", ("hold", None)),
         (0.49, 0.2, "better", "not extensible", ("hold", None)),
         (0.49, 0.2, "champion", "extended", ("hold", None)),

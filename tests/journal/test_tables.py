@@ -287,10 +287,14 @@ def test_a_table_that_was_deleted_and_ingested_again_is_the_new_one(tmp_path: Pa
 def test_a_table_that_this_process_appends_to_is_not_opened_again(
     tables: DeltaTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = []
-    monkeypatch.setattr(
-        "tidemill.journal.tables.LocalTable", lambda *place, **options: opened.append(1) or LocalTable(*place, **options)
-    )
+    opened: list[str] = []
+
+    class Counted(LocalTable):
+        def __init__(self, table_uri: str, *args: Any, **kwargs: Any) -> None:
+            opened.append(table_uri)
+            super().__init__(table_uri, *args, **kwargs)
+
+    monkeypatch.setattr("tidemill.journal.tables.LocalTable", Counted)
     for number in range(5):
         tables.append("flights", f"batch {number}", frame(number))
         assert sorted(tables.read("flights", tables.version("flights"))["x"]) == list(range(number + 1))

@@ -113,14 +113,14 @@ def test_without_a_shadow_the_own_rows_decide(traffic: Traffic) -> None:
 
 
 def test_only_complete_blocks_decide(equal: Traffic) -> None:
-    early, later = equal.judge(2.9)[0], equal.judge(4.9)[0]
+    early, later = equal.judge(2.4)[0], equal.judge(4.4)[0]
     assert (early.action, early.evidence["blocks"], early.evidence["rows"]) == ("hold", 2, 100)
     assert "2 complete blocks of time (minimum 7" in early.reason
     assert (later.action, later.evidence["blocks"], later.evidence["rows"]) == ("promote", 4, 200)
 
 
 def test_a_shorter_block_decides_sooner(equal: Traffic) -> None:
-    early, late = equal.judge(2.9, block="6h")[0], equal.judge(3.1, block="6h")[0]
+    early, late = equal.judge(2.8, block="6h")[0], equal.judge(3.1, block="6h")[0]
     assert (early.action, early.evidence["blocks"]) == ("promote", 11)
     assert (late.action, late.evidence["blocks"]) == ("promote", 12)
     assert float(early.evidence["upper"]) > float(late.evidence["upper"])
@@ -139,8 +139,15 @@ def test_rows_of_one_batch_a_day_need_a_week(traffic: Traffic) -> None:
 
 
 def test_blocks_are_at_most_an_eighth_of_the_longest_canary(equal: Traffic) -> None:
-    (verdict,) = equal.judge(3.9, maximum="4d")
+    (verdict,) = equal.judge(3.7, maximum="4d")
     assert (verdict.action, verdict.evidence["blocks"]) == ("promote", 7)
+
+
+def test_a_look_a_little_before_the_end_of_a_block_counts_it(equal: Traffic) -> None:
+    """A canary starts when a training has ended, so that daily looks are a little before the end of each day."""
+    hour = 1 / 24
+    assert [equal.judge(days - hour)[0].evidence["blocks"] for days in (3, 5)] == [3, 5]
+    assert [equal.judge(days - hour)[0].action for days in (2, 3)] == ["hold", "promote"]
 
 
 def test_labels_that_come_late_count_when_they_are_known(traffic: Traffic) -> None:
@@ -170,7 +177,7 @@ def test_an_undecided_canary_is_extended_while_labels_arrive(tmp_path: Path) -> 
 def test_without_any_label_a_canary_ends_at_its_maximum(traffic: Traffic) -> None:
     traffic.add("shop/1", "champion", traffic.chance)
     traffic.add("shop/2", "shadow", traffic.chance)
-    assert [traffic.judge(days)[0].action for days in (13.9, 14.1)] == ["hold", "rollback"]
+    assert [traffic.judge(days)[0].action for days in (13.4, 14 - 1 / 24)] == ["hold", "rollback"]
 
 
 def test_a_challenger_that_fails_on_rows_stops_at_once(equal: Traffic) -> None:

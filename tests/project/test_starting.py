@@ -39,7 +39,7 @@ def visits(a_day: int, days: int = 30) -> pl.DataFrame:
 
 @pytest.mark.parametrize(
     ("a_day", "window", "labels", "longest"),
-    [(2, "28d", 30, "37d"), (6, "28d", 30, "13d"), (20, "14d", 30, "4d"), (50, "7d", 60, "3d")],
+    [(2, "28d", 20, "37d"), (6, "28d", 20, "13d"), (20, "14d", 20, "4d"), (50, "7d", 30, "3d")],
 )
 def test_the_watch_looks_back_as_far_as_rows_come(
     tmp_path: Path, a_day: int, window: str, labels: int, longest: str

@@ -31,7 +31,8 @@ class Rollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     block
         The time that a disturbance lasts, such as a bad day. Only rows of complete blocks decide: of at least three
         blocks if the rows are independent of each other; of seven if they are not, if they arrive in batches, or
-        within the first three days. Before seven, only a lower loss promotes. It is at most an eighth of `maximum`.
+        within the first three days. Before seven, only a lower loss promotes. It is at most an eighth of `maximum`. The
+        age of a canary is counted in blocks, to the nearest.
     shortest
         The shortest canary; before, only harm stops it.
     maximum
@@ -73,7 +74,7 @@ class Rollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     maximum: DurationText = "14d"
     extension: DurationText = "28d"
     undecided: Literal["champion", "challenger", "better"] = "champion"
-    extended_share: Annotated[float, Meta(gt=0, lt=1)] = 0.8
+    extended_share: Annotated[float, Meta(gt=0, lt=1)] = 0.95
     failures: Annotated[float, Meta(gt=0, lt=1)] = 0.01
     distance: Annotated[float, Meta(gt=0, le=1)] = 0.8
     slower: Annotated[float, Meta(gt=1)] = 10.0

@@ -150,10 +150,10 @@ def _select(rows: pl.DataFrame, label: str) -> pl.DataFrame:
 
 def _find_clock(rollout: Rollout, arms: Arms, signature: Signature, since: datetime, now: datetime) -> CanaryClock:
     """Return how far the canary is: after its maximum it continues while labels arrive, up to its extension."""
-    maximum, age = parse_duration(rollout.maximum), now - since
-    blocks = maximum // _find_block(rollout)
+    maximum, block = parse_duration(rollout.maximum), _find_block(rollout)
+    blocks, age = maximum // block, _count_blocks(rollout, since, now) * block
     early = age < min(parse_duration(rollout.shortest), maximum)
-    if age <= maximum:
+    if age < maximum:
         return CanaryClock(early=early, blocks=blocks)
     rows = arms.challenger
     labelled = rows.filter(is_labelled(rows, signature)) if rows.height else rows
@@ -167,6 +167,15 @@ def _find_block(rollout: Rollout) -> timedelta:
     return min(parse_duration(rollout.block), parse_duration(rollout.maximum) / _BLOCKS_AT_LEAST)
 
 
+def _count_blocks(rollout: Rollout, since: datetime, now: datetime) -> int:
+    """Return the age of a canary in blocks, to the nearest.
+
+    A canary begins when the training that a daily look asked for has ended: each next look is a little less than whole
+    days later.
+    """
+    return int((now - since) / _find_block(rollout) + 0.5)
+
+
 def _compare(
     arms: Arms, champion: Signature, challenger: Signature, rollout: Rollout, since: datetime, now: datetime
 ) -> LossComparison:
@@ -174,7 +183,7 @@ def _compare(
     common = tuple(name for name in champion.classes if name in challenger.classes)
     block = _find_block(rollout)
     part = block / _PARTS
-    closed = (now - since) // (_PARTS * part)
+    closed = _count_blocks(rollout, since, now)
 
     def measure(rows: pl.DataFrame, signature: Signature) -> tuple[Floats, Ints]:
         rows = _filter_labelled(rows, champion, common)

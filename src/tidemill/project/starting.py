@@ -97,7 +97,7 @@ def _choose_canary(guessed: TableGuess) -> _CanaryChoice:
     """
     daily = _CANARY_ROWS * guessed.rows_per_day or 50.0
     days = min(max(math.ceil(60 / daily), 3), 56)
-    minimum, labels = int(max(30, min(100, days * daily / 2)) // 10 * 10), max(days, 14) * daily
+    minimum, labels = int(max(20, min(100, days * daily / 4)) // 10 * 10), max(days, 14) * daily
     if guessed.task == "classification":
         margin = float(f"{min(max(2.5 / math.sqrt(labels), 0.02), 0.15):.2g}")
     else:
