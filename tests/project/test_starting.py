@@ -208,3 +208,8 @@ def test_a_folder_that_no_table_can_have_is_refused(tmp_path: Path, name: str) -
         require_usable_folder(tmp_path / name)
     assert refused.value.cure
     require_usable_folder(tmp_path / "Übung é # ? * % 5%zz")
+
+
+def test_a_release_that_waits_is_a_reason_to_look(tmp_path: Path) -> None:
+    policy = started(tmp_path / "mine", visits(20))
+    assert "release.waiting" in [trigger.on for trigger in policy.triggers if trigger.pipeline == "watching"]
