@@ -68,9 +68,12 @@ def compare_versions(environment: Mapping[str, str]) -> list[VersionDifference]:
 
 def _find_version(package: str) -> str:
     try:
-        return version(package)
+        return _read_version(package)
     except PackageNotFoundError:
         return ""
+
+
+_read_version = cache(version)  # a package that is installed anew in a running process is still the old one there
 
 
 def _read_minor_version(python: str) -> list[str]:
