@@ -160,7 +160,7 @@ def _names_secret(name: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _is_store(name: str) -> bool:
-    return bool(_STORES.fullmatch(name)) and not _names_secret(name) and not name.endswith("_FILE")
+    return bool(_STORES.fullmatch(name)) and not _names_secret(name)
 
 
 def _is_secret(parameter: str) -> bool:

@@ -25,6 +25,7 @@ from tidemill.backtest.report import as_json
 from tidemill.backtest.sources import ReplaySources, shuffle_rows
 from tidemill.backtest.summary import summarize
 from tidemill.core.backtest import Firing, Planted
+from tidemill.core.trigger import Trigger
 from tidemill.data.source import FileSources
 from tidemill.errors import InputError
 from tidemill.project.project import Project
@@ -102,9 +103,24 @@ def test_a_calendar_counts_the_firings_within_its_period(shop: Project) -> None:
     even = build_calendar_policy(
         replace(shop.policy, backtest=replace(shop.policy.backtest, firings=firings)), period, 4
     )
-    added = [firing.at for firing in even.backtest.firings if firing.pipeline == "training"][2:]
+    added = [firing.at for firing in even.backtest.firings[2:]]
     assert len(added) == 2, "of four trainings one is the first, and one was planted"
     assert max(added) < "2026-04-05"
+
+
+def test_a_calendar_ingests_before_its_trainings_where_the_policy_ingests_each_delivery(
+    shop: Project, compared: BacktestResult, tmp_path: Path
+) -> None:
+    period, calendar = choose_period(shop, "", "2026-02-05", "2026-04-05"), compared.find_result("calendar")
+    deliveries = Trigger(name="new data", on="data", pipeline="ingestion")
+    policy = replace(shop.policy, triggers=(*shop.policy.triggers, deliveries))
+    replay = Replay(
+        shop, build_calendar_policy(policy, period, calendar.trainings), "", period, tmp_path / "even", lambda *_: None
+    )
+    replay.run()
+    result = summarize("even", replay, 1.0)
+    assert (result.metrics, result.trainings) == (calendar.metrics, calendar.trainings)
+    assert len(replay.books.runs.find(pipeline="ingestion", state="done")) == calendar.trainings - 1
 
 
 def test_each_training_has_a_story_from_its_cause_to_its_ending(compared: BacktestResult) -> None:

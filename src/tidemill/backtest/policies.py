@@ -52,14 +52,12 @@ def train_at(policy: Policy, times: Sequence[datetime]) -> Policy:
 
     Where the policy ingests each delivery, this one ingests them before each training: nothing else reads them.
     """
-    trainings = (*policy.backtest.firings, *(Firing(at=time.isoformat(), pipeline="training") for time in times))
-    ingests = any((trigger.on, trigger.pipeline) == ("data", "ingestion") for trigger in policy.triggers)
-    firings = tuple(
-        firing
-        for training in trainings
-        for firing in (*([Firing(at=training.at, pipeline="ingestion")] if ingests else []), training)
-    )
-    return replace(_remove_gates(policy), triggers=(), backtest=replace(policy.backtest, firings=firings))
+    firings = [*policy.backtest.firings, *(Firing(at=time.isoformat(), pipeline="training") for time in times)]
+    if any((trigger.on, trigger.pipeline) == ("data", "ingestion") for trigger in policy.triggers):
+        planted = {firing.at for firing in firings if firing.pipeline == "ingestion"}
+        added = dict.fromkeys(firing.at for firing in firings if firing.at not in planted)
+        firings = [*(Firing(at=at, pipeline="ingestion") for at in added), *firings]  # first of those at one time
+    return replace(_remove_gates(policy), triggers=(), backtest=replace(policy.backtest, firings=tuple(firings)))
 
 
 def train_by_rule(policy: Policy, rule: Rule) -> Policy:

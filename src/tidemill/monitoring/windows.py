@@ -24,7 +24,7 @@ def read_window(
     as champion or challenger, not its shadow predictions.
     """
     predictions = read_served(journal, model, since, until, release)
-    if predictions.is_empty() and not predictions.width:
+    if not predictions.width:
         return predictions
     return match(predictions, journal.read(f"labels/{model}", since and since - LABEL_LEAD, until)).rows
 
