@@ -60,7 +60,7 @@ def test_settings_change_only_their_own_values(policy: Policy) -> None:
     assert window.models["shop"].training.window == "84d"
     assert window.triggers == policy.triggers
     cooldown = space.apply({"cooldown": "3d"})
-    assert [trigger.cooldown for trigger in cooldown.triggers] == ["1m", "0s", "0s", "3d"]
+    assert [trigger.cooldown for trigger in cooldown.triggers] == ["1m", "0s", "0s", "0s", "3d"]
     limits = space.apply({"limit": "0.5"}).models["shop"].watch.values
     assert [value.limit for value in limits][:2] == [0.05, 0.3], "the limit of drift is a share of columns"
     rollout = space.apply({"canary": "2d"}).models["shop"].rollout

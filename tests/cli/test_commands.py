@@ -173,7 +173,7 @@ def test_every_noun_is_listed_and_shown_as_json(shop: Path) -> None:
     )
     assert "no key names the regimes" in tidemill(shop, "regimes", "unbind", "B", "--reason=test", code=2).stderr
     names = [trigger["name"] for trigger in listed(shop, "triggers", "list")]
-    assert names == ["new data", "first model", "watch", "worse or different"]
+    assert names == ["new data", "first model", "watch", "release waits", "worse or different"]
 
 
 def test_runs_and_models_are_searched_by_text_tag_and_metric(shop: Path) -> None:

@@ -77,7 +77,10 @@ class Caller(threading.Thread):
 
 def test_it_retrains_and_changes_models_while_a_client_keeps_sending(tmp_path: Path) -> None:
     folder = tmp_path / "shop"
-    changes = {"minimum = 40": 'minimum = 30\nblock = "0.2s"\nshortest = "1s"', 'cooldown = "1m"': 'cooldown = "0s"'}
+    changes = {
+        "minimum = 20\n": 'minimum = 30\nblock = "0.2s"\nshortest = "1s"\n',
+        'cooldown = "1m"': 'cooldown = "0s"',
+    }
     changes |= {"margin = 0.01": "margin = 0.5", "margin = 0.13": "margin = 0.5"}
     changes['pipeline = "ingestion"'] = 'pipeline = "training"'
     make_project(folder, replace=changes)
