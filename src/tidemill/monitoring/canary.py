@@ -151,7 +151,7 @@ def _select(rows: pl.DataFrame, label: str) -> pl.DataFrame:
 def _find_clock(rollout: Rollout, arms: Arms, signature: Signature, since: datetime, now: datetime) -> CanaryClock:
     """Return how far the canary is: after its maximum it continues while labels arrive, up to its extension."""
     maximum, block = parse_duration(rollout.maximum), _find_block(rollout)
-    blocks, age = maximum // block, _count_blocks(rollout, since, now) * block
+    blocks, age = maximum // block, _count_blocks(block, since, now) * block
     early = age < min(parse_duration(rollout.shortest), maximum)
     if age < maximum:
         return CanaryClock(early=early, blocks=blocks)
@@ -167,13 +167,13 @@ def _find_block(rollout: Rollout) -> timedelta:
     return min(parse_duration(rollout.block), parse_duration(rollout.maximum) / _BLOCKS_AT_LEAST)
 
 
-def _count_blocks(rollout: Rollout, since: datetime, now: datetime) -> int:
+def _count_blocks(block: timedelta, since: datetime, now: datetime) -> int:
     """Return the age of a canary in blocks, to the nearest.
 
     A canary begins when the training that a daily look asked for has ended: each next look is a little less than whole
     days later.
     """
-    return int((now - since) / _find_block(rollout) + 0.5)
+    return int((now - since) / block + 0.5)
 
 
 def _compare(
@@ -183,7 +183,7 @@ def _compare(
     common = tuple(name for name in champion.classes if name in challenger.classes)
     block = _find_block(rollout)
     part = block / _PARTS
-    closed = _count_blocks(rollout, since, now)
+    closed = _count_blocks(block, since, now)
 
     def measure(rows: pl.DataFrame, signature: Signature) -> tuple[Floats, Ints]:
         rows = _filter_labelled(rows, champion, common)
@@ -197,7 +197,7 @@ def _compare(
     if 4 * len(paired[0]) >= min(len(own[0][0]), len(own[1][0])):
         parts = shadowed[1]
         in_batches = len(np.unique(parts)) < _FEW_PARTS * len(np.unique(parts // _PARTS))
-        shows_days = not in_batches and closed * _PARTS * part >= _LEAST_TIME
+        shows_days = not in_batches and closed * block >= _LEAST_TIME
         return compare_pairs(shadowed[0], paired[0], parts // _PARTS, closed, shows_days=shows_days)
     ours, theirs = ((losses, parts // _PARTS) for losses, parts in (own[1], own[0]))
     return compare_arms(ours, theirs, closed)

@@ -43,7 +43,7 @@ from tidemill.monitoring.references import (
 )
 from tidemill.monitoring.repetition import require_repetition
 from tidemill.monitoring.standing import mark_standing
-from tidemill.monitoring.windows import extract_scores, is_labelled, read_served, read_window
+from tidemill.monitoring.windows import extract_scores, is_labelled, read_predictions, read_window
 
 _MOST_WINDOWS = 8
 _WITHOUT_WINDOW = ("age", "learning")
@@ -106,7 +106,7 @@ def _evaluate_drift(
     longest = length * _MOST_WINDOWS
     while rows.height < value.minimum and length < longest:
         length *= 2
-        rows = read_served(journal, name, now - length, now, arm.release)
+        rows = read_predictions(journal, name, now - length, now, arm.release)
     if value.reference == "release":
         return check_inputs(value, champion, rows, arm.release)
     read_earlier = partial(read_earlier_windows, journal, name, value.reference, length, now)

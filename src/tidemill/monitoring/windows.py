@@ -23,13 +23,13 @@ def read_window(
     Without `since`, return all predictions up to `until`. With a `release`, return only the predictions that it served
     as champion or challenger, not its shadow predictions.
     """
-    predictions = read_served(journal, model, since, until, release)
+    predictions = read_predictions(journal, model, since, until, release)
     if not predictions.width:
         return predictions
     return match(predictions, journal.read(f"labels/{model}", since and since - LABEL_LEAD, until)).rows
 
 
-def read_served(
+def read_predictions(
     journal: JournalReader, model: str, since: datetime | None, until: datetime, release: str = ""
 ) -> pl.DataFrame:
     """Return the predictions as `read_window` does, without their labels."""
