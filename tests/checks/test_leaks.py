@@ -309,3 +309,46 @@ def test_a_strong_honest_input_of_a_rare_class_is_no_leak(positives: int) -> Non
         rows = pl.DataFrame({"y": truth, "x": random.normal(size=20_000) + 4 * truth}).sample(fraction=1, shuffle=True)
         dependences.append(measure_dependence(rows["x"], rows["y"]))
     assert sum(value > 0.98 for value in dependences) <= 1, dependences
+
+
+def smooth(rows: int, noise: float, seed: int = 1) -> pl.DataFrame:
+    """Return a label that an input of the day before predicts nearly, such as a temperature."""
+    random = np.random.default_rng(seed)
+    level = np.cumsum(random.normal(0, 1, rows))
+    return pl.DataFrame({"lag": level, "level": level + random.normal(0, noise, rows)})
+
+
+@pytest.mark.parametrize(
+    ("earlier", "outcome"),
+    [
+        (None, "fail"),
+        (smooth(800, 0.25, seed=2), "warn"),  # the champion has served with an input of that kind
+        (smooth(800, 6.0, seed=2), "fail"),  # new: the values of a column are filled in after the label
+        (smooth(150, 0.25, seed=2), "fail"),  # too few rows of the champion
+        (smooth(800, 0.25, seed=2).drop("lag"), "fail"),  # the champion does not have this input
+        (smooth(800, 0.25, seed=2).head(0), "fail"),
+    ],
+    ids=["no champion", "as before", "much less before", "few rows", "a new input", "no rows"],
+)
+def test_an_input_that_predicted_as_much_for_the_champion_is_a_warning(
+    earlier: pl.DataFrame | None, outcome: str
+) -> None:
+    rows = smooth(1_000, 0.25)
+    (found, *_) = look(rows, rows.head(0), inputs=("lag",), label="level", most=0.95, earlier=earlier)
+    assert (found.about, found.outcome) == ("leak", outcome), found.reason
+    if outcome == "warn":
+        assert "as in the rows of the champion" in found.reason
+        assert found.evidence["earlier"] > 0.94
+
+
+def test_a_copy_of_the_label_is_a_leak_even_if_the_champion_had_it() -> None:
+    rows = smooth(1_000, 0.0)
+    (found, *_) = look(rows, rows.head(0), inputs=("lag",), label="level", earlier=rows)
+    assert (found.about, found.outcome) == ("leak", "fail")
+
+
+def test_a_new_leak_is_reported_before_an_old_suspicion() -> None:
+    earlier = smooth(800, 0.25, seed=2).with_columns(new=pl.int_range(800) * 7919 % 800)
+    rows = smooth(1_000, 0.25).with_columns(new=pl.col("level") + 0.01)
+    (found, *_) = look(rows, rows.head(0), inputs=("lag", "new"), label="level", most=0.95, earlier=earlier)
+    assert (found.outcome, found.evidence["leaking_input"]) == ("fail", "new")

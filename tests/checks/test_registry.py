@@ -55,6 +55,7 @@ def test_the_watch_has_checks_that_go_by_the_calendar_and_others() -> None:
         "change": False,
         "learning": False,
         "age": True,
+        "growth": True,
         "silence": True,
     }
     assert by_calendar == expected

@@ -153,6 +153,12 @@ def test_a_challenger_whose_loss_is_higher_by_the_margin_does_not_wait_for_the_e
         (0.49, 0.2, "better", "early", ("hold", None)),
         (0.49, 0.2, "better", "not extensible", ("hold", None)),
         (0.49, 0.2, "champion", "extended", ("hold", None)),
+        (0.49, 0.97, "better", "running", ("hold", None)),  # a refresh that began with more
+        (0.51, 0.97, "champion", "running", ("step", 0.2)),
+        (0.51, 0.95, "better", "not extensible", ("step", 0.2)),
+        (0.51, 0.95, "better", "early", ("hold", None)),
+        (0.51, 0.95, "better", "few", ("hold", None)),
+        (0.51, 0.1, "better", "running", ("hold", None)),
         (0.49, None, "better", "extended", ("hold", None)),
     ],
 )
@@ -164,7 +170,8 @@ def test_where_there_is_an_extension_the_release_with_the_lower_live_loss_serves
     noise = days - days.mean()
     comparison = compare_pairs(np.full(rows, challenger_loss) + noise, np.full(rows, 0.5), np.arange(rows) // 10, 9)
     extension = "0d" if clock == "not extensible" else "7d"
-    rollout = Rollout(margin=0.05, minimum=30, undecided=undecided, extension=extension)
+    minimum = 500 if clock == "few" else 30
+    rollout = Rollout(margin=0.05, minimum=minimum, undecided=undecided, extension=extension)
     place = CanaryClock(early=clock == "early", extended=clock == "extended", share=share)
     verdict = check_traffic(comparison, rollout, subject="b", reference="a", clock=place)
     assert (verdict.action, verdict.evidence.get("share")) == expected, verdict.reason

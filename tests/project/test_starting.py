@@ -65,11 +65,13 @@ def test_a_model_is_fitted_again_when_there_can_be_enough_new_rows(tmp_path: Pat
     table = pl.DataFrame({"at": at, "n": [row % 7 for row in range(300)], "late": [row % 2 == 0 for row in range(300)]})
     (model,) = started(tmp_path / "mine", table).models.values()
     assert [value.limit for value in model.watch.values if value.value == "age"] == [limit]
+    assert [value.limit for value in model.watch.values if value.value == "growth"] == [0.1]
+    assert model.rollout.refresh_share == 0.95
 
 
 def test_without_an_event_time_the_age_of_a_model_is_not_watched(tmp_path: Path) -> None:
     (model,) = started(tmp_path / "mine", visits(20).drop("at")).models.values()
-    assert "age" not in {value.value for value in model.watch.values}
+    assert not {"age", "growth"} & {value.value for value in model.watch.values}
 
 
 @pytest.mark.parametrize(

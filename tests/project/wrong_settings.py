@@ -192,7 +192,7 @@ WRONG = {
         + WATCHED.removeprefix(BASE)
         + 'value = "log_loss"\naction = "retrain"\n',
         "line 14: measure is false, but .watch. compares 'log_loss'",
-        "watch only drift, adwin, page_hinkley, learning, age, silence",
+        "watch only drift, adwin, page_hinkley, learning, age, growth, silence",
     ),
     "a share of the label in per cent": (BASE + "[gate]\nleakage = 98\n", "line 13: .*<= 1", "in this range"),
     "a negative seed": (BASE + "[training]\nseed = -1\n", "line 13: .*>= 0", "in this range"),
@@ -219,7 +219,7 @@ WRONG = {
     "a value that nothing measures": (
         WATCHED + 'value = "profit"\naction = "retrain"\n',
         "line 14: the watch of a classification cannot measure 'profit'",
-        "drift, adwin, page_hinkley, learning, age, silence",
+        "drift, adwin, page_hinkley, learning, age, growth, silence",
     ),
     "a share of columns that is none": (
         WATCHED.replace("0.1", "3") + 'value = "drift"\naction = "retrain"\n',

@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import Struct, field
 
 from tidemill.core.check import Action, Outcome
-from tidemill.core.route import Arm, RouteChange
+from tidemill.core.route import Arm, RouteChange, describe_arms
 from tidemill.data.arrays import Floats
 
 Ending = Literal[
@@ -58,8 +58,7 @@ class TimelineEntry(Struct, frozen=True, kw_only=True):
     def text(self) -> str:
         """The entry as one line for display."""
         if self.kind == "route":
-            arms = " and ".join(f"{arm.release} ({arm.role}, {arm.portion})" for arm in self.arms)
-            return f"{arms}: {self.reason}"
+            return f"{describe_arms(self.arms, ' and ')}: {self.reason}"
         return f"{self.subject}: {self.reason}" + (f" → {self.action}" if self.action else "")
 
 

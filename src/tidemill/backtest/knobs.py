@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from tidemill.clock import parse_duration
 from tidemill.core.policy import ModelPolicy, Policy, WatchValue
 from tidemill.core.trigger import Trigger
-from tidemill.core.watch import DETECTORS
+from tidemill.core.watch import OTHER_VALUES
 
 KnobName = Literal["window", "calendar", "canary", "drift", "cooldown", "limit"]
 Settings = Mapping[KnobName, str]
@@ -32,7 +32,6 @@ _CRONS = {
     "monthly": (30, "0 6 1 * *"),
     "quarterly": (91, "0 6 1 1,4,7,10 *"),
 }
-_NOT_METRICS = ("drift", *DETECTORS, "learning", "age", "silence")
 
 
 class Knob(Struct, frozen=True, kw_only=True):
@@ -179,7 +178,7 @@ class Space:
 
 
 def _is_metric(value: WatchValue) -> bool:
-    return value.value not in _NOT_METRICS and value.action == "retrain"
+    return value.value not in OTHER_VALUES and value.action == "retrain"
 
 
 def _set_window(space: Space, policy: Policy, value: str) -> Policy:

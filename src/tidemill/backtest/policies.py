@@ -11,10 +11,8 @@ from tidemill.backtest.period import parse_time
 from tidemill.core.backtest import Firing, Rule
 from tidemill.core.policy import ModelPolicy, Policy, Rollout, Watch, WatchValue
 from tidemill.core.trigger import Trigger
-from tidemill.core.watch import DETECTORS
+from tidemill.core.watch import OTHER_VALUES
 from tidemill.errors import InputError
-
-_NOT_METRICS = ("drift", *DETECTORS, "learning", "age", "silence")
 
 PolicyPlan = Policy | Callable[[PolicyResult], Policy]
 """A policy, or a function that builds a policy from the result of the first one."""
@@ -101,7 +99,7 @@ def build_check_policy(policy: Policy, check: Literal["drift", "performance"]) -
 
 def _find_kind(value: str) -> str:
     """Return the check of a watched value; metrics have one check."""
-    return value if value in _NOT_METRICS else "performance"
+    return value if value in OTHER_VALUES else "performance"
 
 
 def build_interval_policy(policy: Policy, period: Period, interval: timedelta, pipeline: str = "training") -> Policy:

@@ -183,9 +183,11 @@ class Replay:
         self.loop.request_job("training", self.model.name, {}, "first")
         job = self._run_first_job()
         if job.state != "done":
-            raise TidemillError(
-                f"the first training released no model: {job.error}", "fix this error, then run the backtest again"
-            )
+            cure = "fix this error, then run the backtest again"
+            if job.state == "stopped":
+                half = self.period.begin + (self.period.end - self.period.begin) / 2
+                cure = f"replay a shorter period with more training rows before it: --from {half:%Y-%m-%d}; or {cure}"
+            raise TidemillError(f"the first training released no model: {job.error}", cure)
         self.service.refresh()
 
     def _run_first_job(self) -> Job:

@@ -67,7 +67,10 @@ class ReplaySources:
         self._batches = self._list_batches()
 
     def _list_batches(self) -> list[Batch]:
-        """Return one batch with the rows before the start, then one batch for each delivery span, one span later."""
+        """Return one batch with the rows before the start, then one batch for each delivery span, one span later.
+
+        A span without rows has no delivery, such as the days between the rows of a week, unless one is planted.
+        """
         first, last = self.rows[TIME][0], self.rows[TIME][-1]
         batches = []
         if first < self._start:
@@ -80,7 +83,8 @@ class ReplaySources:
             planted = self._planted.get(day) if begin - self._delivery < _floor_to_midnight(begin) else None
             name = f"{self._source}/{timestamp if self._delivery % _DAY else day}"
             path = planted.path if planted else timestamp
-            batches.append(Batch(id=name, source=self._source, known_at=arrives, path=path))
+            if planted or self._index.select(begin, arrives).height:
+                batches.append(Batch(id=name, source=self._source, known_at=arrives, path=path))
             if planted and planted.repaired:
                 repaired_at = arrives + parse_duration(planted.repaired)
                 batches.append(Batch(id=f"{name}-repaired", source=self._source, known_at=repaired_at, path=timestamp))

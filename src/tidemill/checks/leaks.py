@@ -1,5 +1,6 @@
 """Finds leaks: a label in the inputs; test rows, groups or later times in the training rows."""
 
+from collections.abc import Set
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ _LEAST_ROWS_OF_CLASS = 30
 _MOST_SHORT = 65_535
 _SPLIT_WORDS = {"train", "test", "valid", "validation", "fold", "split"}
 _FEW = 20
+_SAME_DEPENDENCE = 0.02
 
 LEAK_FINDINGS = (
     gate_finding("leak", "each input with the label: no input may predict it alone", "rows", "labels"),
@@ -44,6 +46,7 @@ def find_leaks(
     group: str = "",
     timed: bool,
     most: float,
+    earlier: pl.DataFrame | None = None,
 ) -> list[Finding]:
     """Find leaks from the label into the inputs, and from the test rows into the training rows.
 
@@ -59,6 +62,8 @@ def find_leaks(
     group : the group column of a split by group: no group may have rows on both sides; null is no group.
     timed : whether the split is by time, so that all training rows must precede the test rows.
     most : the largest dependence of the label on one input, by Chatterjee's coefficient (1: the label is a function).
+    earlier : the rows that the champion has learned, with its inputs; an input on which the label depended as much
+        there is only a warning, if it is not a copy: the champion has served with it.
 
     Raises
     ------
@@ -66,7 +71,7 @@ def find_leaks(
         if a part has no column `group`.
     """
     findings = [
-        *_find_leaking_input(train, inputs, label, most),
+        *_find_leaking_input(train, inputs, label, most, earlier),
         *find_copies(train, test, key, (*inputs, label, *((TIME,) if timed else ())), label),
     ]
     findings += _find_shared_groups(train, test, group) if group else []
@@ -82,7 +87,9 @@ def find_leaks(
     return [Finding(about="leaks", reason="no leak found from the label or from the test rows")]
 
 
-def _find_leaking_input(train: pl.DataFrame, inputs: tuple[str, ...], label: str, most: float) -> list[Finding]:
+def _find_leaking_input(
+    train: pl.DataFrame, inputs: tuple[str, ...], label: str, most: float, earlier: pl.DataFrame | None
+) -> list[Finding]:
     """Return a finding on the input with the largest dependence above `most`; few rows only reveal copies."""
     if train.height < _LEAST_ROWS_OF_COPY:
         return []
@@ -94,19 +101,29 @@ def _find_leaking_input(train: pl.DataFrame, inputs: tuple[str, ...], label: str
     if train.height >= _LEAST_ROWS:
         dependence = Dependence(rows[label])
         leakage = {name: dependence.measure(rows[name]) for name in compared}
-    leakage |= {name: 1.0 for name in compared if is_copy(rows[name], rows[label])}
-    worst = max(leakage, key=leakage.__getitem__, default="")
-    if not worst or not leakage[worst] > most:
+    copies = {name: 1.0 for name in compared if is_copy(rows[name], rows[label])}
+    suspects = {name: value for name, value in (leakage | copies).items() if value > most}
+    if not suspects:
         return []
-    return [
-        Finding(
-            about="leak",
-            outcome="fail",
-            reason=f"input {worst!r} alone predicts the label almost perfectly ({leakage[worst]:.3f}): "
-            "is it known at prediction time?",
-            evidence={"leaking_input": worst, "leakage": leakage[worst]},
-        )
-    ]
+    served = {} if earlier is None else _measure_earlier(earlier, suspects.keys() - copies.keys(), label)
+    known = {name for name, value in served.items() if suspects[name] - value <= _SAME_DEPENDENCE}
+    worst = max(suspects.keys() - known or known, key=suspects.__getitem__)
+    reason = f"input {worst!r} alone predicts the label almost perfectly ({suspects[worst]:.3f})"
+    evidence = {"leaking_input": worst, "leakage": suspects[worst]}
+    if worst in known:
+        reason = f"{reason}, as in the rows of the champion ({served[worst]:.3f})"
+        return [Finding(about="leak", outcome="warn", reason=reason, evidence=evidence | {"earlier": served[worst]})]
+    reason = f"{reason}: is it known at prediction time?"
+    return [Finding(about="leak", outcome="fail", reason=reason, evidence=evidence)]
+
+
+def _measure_earlier(earlier: pl.DataFrame, names: Set[str], label: str) -> dict[str, float]:
+    """Return the dependence of the label on inputs of the champion in its rows; empty if these are few."""
+    if earlier.height < _LEAST_ROWS:
+        return {}
+    rows = earlier.sample(min(earlier.height, _SAMPLE_ROWS), shuffle=True, seed=0)
+    dependence = Dependence(rows[label])
+    return {name: dependence.measure(rows[name]) for name in names if name in rows.columns}
 
 
 def is_copy(values: pl.Series, label: pl.Series) -> bool:

@@ -147,6 +147,11 @@ CHECKS: tuple[CheckInfo, ...] = (
         actions=("proceed", "hold"),
     ),
     _watch("age", "the days since its newest training row with the limit", "time"),
+    _watch(
+        "growth",
+        "the time since its newest training row, as a share of that of its training rows, with the limit",
+        "time",
+    ),
     _watch("silence", "the days since its last prediction with the limit", "time"),
     _ci("ci_environment", "its lock with the packages that can be installed together"),
     _ci("ci_project", "its policy and code with the rules of a project: every pipeline can be planned"),

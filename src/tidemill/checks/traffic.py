@@ -248,15 +248,16 @@ def _find_ending(clock: CanaryClock) -> str:
 def choose_share(comparison: LossComparison, rollout: Rollout, clock: CanaryClock) -> float | None:
     """Return the share of the requests that the challenger should serve; None where it does not change.
 
-    In a canary with an extension and `undecided = "better"`, the release with the lower live loss serves most of them,
-    after its shortest duration. It is not promoted by this: the rules for a promotion stay the same, and both releases
-    predict all rows.
+    After the shortest duration, the release with the lower live loss serves most of them: a challenger with a lower
+    loss in a canary with an extension and `undecided = "better"`, the champion in all canaries. Nothing is promoted by
+    this: the rules for a promotion stay the same.
     """
-    can_extend = rollout.undecided == "better" and parse_duration(rollout.extension) > timedelta(0)
-    if not can_extend or clock.early or clock.share is None or not comparison.same_rows:
+    if clock.early or clock.share is None or comparison.rows < rollout.minimum or not comparison.same_rows:
         return None
-    is_lower = comparison.rows >= rollout.minimum and comparison.challenger_loss < comparison.champion_loss
-    return max(rollout.share, rollout.extended_share) if is_lower else rollout.share
+    if comparison.challenger_loss >= comparison.champion_loss:
+        return min(clock.share, rollout.share)
+    can_extend = rollout.undecided == "better" and parse_duration(rollout.extension) > timedelta(0)
+    return max(clock.share, rollout.extended_share) if can_extend else None
 
 
 def check_answers(behaviour: LiveBehaviour, limit: float, *, subject: str) -> Verdict | None:

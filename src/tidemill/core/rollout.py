@@ -18,6 +18,10 @@ class Rollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Start with a canary. Otherwise a release becomes the champion at once.
     share
         The share of the requests that the challenger serves.
+    refresh_share
+        The share at the start of a refresh: a release that passed the gate, and differs from the champion only in the
+        rows that it has learned. Both releases then predict all rows. It falls to `share` as soon as the challenger's
+        live loss, after `shortest` and on at least `minimum` labels, is not lower. By default it is `share`.
     mode
         With `non-inferiority`, a challenger is promoted when it is proven to be worse by at most `margin`; with
         `superiority`, when it is proven to be better.
@@ -65,6 +69,7 @@ class Rollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     approval: bool = False
     canary: bool = True
     share: Annotated[float, Meta(gt=0, lt=1)] = 0.2
+    refresh_share: Annotated[float, Meta(gt=0, lt=1)] | None = None
     mode: Literal["non-inferiority", "superiority"] = "non-inferiority"
     margin: float = 0.0
     confidence: Annotated[float, Meta(gt=0, lt=1)] = 0.95

@@ -1,5 +1,6 @@
 """Route: the releases that serve a model in one environment, with their roles and shares."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -43,6 +44,13 @@ class Arm(Struct, frozen=True, kw_only=True):
     def portion(self) -> str:
         """Return the rows that it serves, for display: a share of the requests, or those of a value of the key."""
         return f"for {self.value}" if self.role == "bound" else f"{self.share:.0%}"
+
+
+def describe_arms(arms: Sequence[Arm], separator: str = ", ") -> str:
+    """Return arms for display; a shadow of a release that also serves is left out."""
+    serving = {arm.release for arm in arms if arm.role != "shadow"}
+    shown = (arm for arm in arms if arm.role != "shadow" or arm.release not in serving)
+    return separator.join(f"{arm.release} ({arm.role}, {arm.portion})" for arm in shown)
 
 
 class Route(Struct, frozen=True, kw_only=True):

@@ -17,6 +17,8 @@ Repetition = Annotated[
 DetectorName = Literal["adwin", "page_hinkley"]
 DETECTORS: tuple[DetectorName, ...] = ("adwin", "page_hinkley")
 """The detectors of changes in the loss."""
+OTHER_VALUES = ("drift", *DETECTORS, "learning", "age", "growth", "silence")
+"""The values of a watch that are no metrics."""
 
 NEEDED_WINDOWS = 8
 """The least number of earlier live windows that a `rolling` or `seasonal` reference needs."""
@@ -30,12 +32,14 @@ class WatchValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ----------
     value
         A metric that was measured at release (see [metrics](checks-and-metrics.md#metrics)), or `drift`, `adwin`,
-        `page_hinkley`, `learning`, `age` or `silence`.
+        `page_hinkley`, `learning`, `age`, `growth` or `silence`.
     limit
         For a metric, how much worse than at release or on its live labels, beyond chance. For `drift`, the share of
         columns that changed; fewer are reported by the action `experiment`. For `age`, days since the newest training
-        row. For `silence`, days without predictions. For `learning`, days until answers use a label. For the detectors
-        `adwin` and `page_hinkley`, the increase of the mean loss.
+        row; for `growth`, that time in whole days, as a share of the time that the training rows cover: a model that
+        has learned few rows learns most from new ones (undecided with `[training] window`, which does not grow). For
+        `silence`, days without predictions. For `learning`, days until answers use a label. For the detectors `adwin`
+        and `page_hinkley`, the increase of the mean loss.
     action
         What the verdict calls for beyond the limit.
     window

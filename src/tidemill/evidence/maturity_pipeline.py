@@ -18,7 +18,7 @@ from tidemill.evidence.maturity_records import (
 )
 
 _PERFORMANCE_CHECKS = ("performance", "drift", "regime", "binding", "change", "learning")
-_OTHER_CHECKS = ("age", "silence", "retraining", "answers")
+_OTHER_CHECKS = ("age", "growth", "silence", "retraining", "answers")
 _DATA_KINDS = ("data", "rows", "predictions", "labels")
 
 

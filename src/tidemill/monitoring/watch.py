@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from tidemill.checks.changes import check_changes
 from tidemill.checks.label_free import estimate_without_labels
 from tidemill.checks.quality import performance
-from tidemill.checks.stream import check_days_since
+from tidemill.checks.stream import check_days_since, check_growth
 from tidemill.clock import parse_duration
 from tidemill.core.check import Verdict
 from tidemill.core.metric import find_metric_info
@@ -22,7 +22,7 @@ from tidemill.core.policy import ModelPolicy, WatchValue
 from tidemill.core.resources import JournalReader
 from tidemill.core.route import Route
 from tidemill.core.run import select_test_metrics
-from tidemill.core.watch import DETECTORS
+from tidemill.core.watch import DETECTORS, OTHER_VALUES
 from tidemill.data.dependence import estimate_inflation
 from tidemill.data.metrics import losses, measure, measure_more, normal_quantile, standard_error
 from tidemill.data.spellings import unify_columns
@@ -46,8 +46,7 @@ from tidemill.monitoring.standing import mark_standing
 from tidemill.monitoring.windows import extract_scores, is_labelled, read_predictions, read_window
 
 _MOST_WINDOWS = 8
-_WITHOUT_WINDOW = ("age", "learning")
-_OTHER_VALUES = ("drift", *DETECTORS, "learning", "age", "silence")
+_NO_LABELS = ("age", "growth", "learning", "drift")
 
 
 def watch(
@@ -68,15 +67,15 @@ def watch(
     assert arm is not None
     windows = {
         length: _unify_labels(read_window(journal, policy.name, now - length, now, arm.release), policy)
-        for length in {_window_length(value) for value in policy.watch.values if value.value not in _WITHOUT_WINDOW}
+        for length in {_window_length(value) for value in policy.watch.values if value.value not in _NO_LABELS}
     }
 
     def evaluate(value: WatchValue) -> Verdict:
         if value.value == "learning":
             return evaluate_learning(value, champion, route, journal, now, earlier)
-        rows = windows.get(_window_length(value), pl.DataFrame())
         if value.value == "drift":
-            return _evaluate_drift(value, champion, rows, route, policy.name, journal, now)
+            return _evaluate_drift(value, champion, route, policy.name, journal, now)
+        rows = windows.get(_window_length(value), pl.DataFrame())
         if value.value in DETECTORS:
             return _evaluate_changes(value, champion, rows, arm.release)
         return _evaluate(value, champion, route, rows, now, policy, earlier)
@@ -93,20 +92,26 @@ def watch(
 def _evaluate_drift(
     value: WatchValue,
     champion: Model,
-    rows: pl.DataFrame,
     route: Route,
     name: str,
     journal: JournalReader,
     now: datetime,
 ) -> Verdict:
-    """Return the verdict on the inputs; a window with too few rows grows until it has enough, at most eightfold."""
+    """Return the verdict on the inputs; a window with too few rows grows until it has enough, at most eightfold.
+
+    Inputs of rows that the champion predicted as a shadow are among them: in a canary it may serve few of the rows.
+    """
     arm = route.arm("champion")
     assert arm is not None
+
+    def read(length: timedelta) -> pl.DataFrame:
+        return read_predictions(journal, name, now - length, now, arm.release, with_shadows=True)
+
     length = _window_length(value)
-    longest = length * _MOST_WINDOWS
+    longest, rows = length * _MOST_WINDOWS, read(length)
     while rows.height < value.minimum and length < longest:
         length *= 2
-        rows = read_predictions(journal, name, now - length, now, arm.release)
+        rows = read(length)
     if value.reference == "release":
         return check_inputs(value, champion, rows, arm.release)
     read_earlier = partial(read_earlier_windows, journal, name, value.reference, length, now)
@@ -154,6 +159,10 @@ def _evaluate(
     bounds: dict[str, Any] = {"subject": arm.release, "limit": value.limit, "action": value.action}
     if value.value == "age":
         return check_days_since("age", champion.manifest.trained_on.trained_until or route.since, now, **bounds)
+    if value.value == "growth":
+        trained_on = champion.manifest.trained_on
+        times, window = (trained_on.trained_from, trained_on.trained_until), policy.training.window or ""
+        return check_growth(*times, now, **bounds, window=window)
     if value.value == "silence":
         newest = rows["known_at"].max() if rows.height else max(route.since, now - _window_length(value))
         assert isinstance(newest, datetime)
@@ -188,7 +197,7 @@ def _evaluate_performance(
     if reference is None:
         raise ConfigurationError(
             f"[watch] of model {champion.manifest.name!r} uses {value.value!r}, which was not measured at release",
-            f"use one of: {', '.join((*release_metrics, *_OTHER_VALUES))}",
+            f"use one of: {', '.join((*release_metrics, *OTHER_VALUES))}",
         )
     truth, scores = extract_scores(rows, champion.manifest.signature)
     count = len(truth.values)
@@ -199,7 +208,7 @@ def _evaluate_performance(
         raise ConfigurationError(
             f"[watch] of model {champion.manifest.name!r} uses {value.value!r}, a metric of the project's own, which "
             "is not measured on live predictions",
-            f"use one of: {', '.join((*measured, *_OTHER_VALUES))}",
+            f"use one of: {', '.join((*measured, *OTHER_VALUES))}",
         )
     if value.value not in measured:
         return Verdict(

@@ -13,6 +13,7 @@ from tidemill.data.arrays import Floats
 from tidemill.data.classes import match_classes
 from tidemill.data.metrics import Truth
 from tidemill.labels.feedback import match
+from tidemill.monitoring.newest_rows import keep_served
 
 
 def read_window(
@@ -30,12 +31,19 @@ def read_window(
 
 
 def read_predictions(
-    journal: JournalReader, model: str, since: datetime | None, until: datetime, release: str = ""
+    journal: JournalReader,
+    model: str,
+    since: datetime | None,
+    until: datetime,
+    release: str = "",
+    *,
+    with_shadows: bool = False,
 ) -> pl.DataFrame:
-    """Return the predictions as `read_window` does, without their labels."""
+    """Return the predictions as `read_window` does, without their labels; those of a release `with_shadows` or not."""
     predictions = journal.read(f"predictions/{model}", since, until)
     if release and predictions.width:
-        predictions = predictions.filter(pl.col("release") == release, pl.col("role") != "shadow")
+        predictions = predictions.filter(pl.col("release") == release)
+        return predictions if with_shadows else keep_served(predictions)
     return predictions
 
 

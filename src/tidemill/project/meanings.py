@@ -19,14 +19,13 @@ from tidemill.core.model import PredictionTask
 from tidemill.core.policy import ModelPolicy, Policy
 from tidemill.core.run import RunState
 from tidemill.core.trigger import Trigger
-from tidemill.core.watch import DETECTORS
+from tidemill.core.watch import OTHER_VALUES
 from tidemill.project.environments import find_environment_faults
 from tidemill.project.names import DefinedNames
 
 Fault = tuple[str, str, tuple[str, ...]]
 """The problem, its cure, and the path of the value."""
 
-_WATCHED = ("drift", *DETECTORS, "learning", "age", "silence")
 # A verdict with one of these actions is not an event.
 _ACTIONS = tuple(action for action in get_args(Action) if action not in QUIET_ACTIONS)
 _CONDITION_VALUES = {
@@ -94,8 +93,10 @@ def _check_model(model: ModelPolicy, policy: Policy) -> Iterator[Fault]:
         yield "a block cannot have a duration of zero", 'write a value such as "1d"', (*path, "rollout", "block")
     for index, value in enumerate(model.watch.values):
         at = (*path, "watch", "values", f"[{index}]")
-        if value.value not in (*known, *_WATCHED):
-            cure = f"use one of: {', '.join((*known, *_WATCHED))}{suggest_name(value.value, (*known, *_WATCHED))}"
+        if value.value not in (*known, *OTHER_VALUES):
+            cure = (
+                f"use one of: {', '.join((*known, *OTHER_VALUES))}{suggest_name(value.value, (*known, *OTHER_VALUES))}"
+            )
             yield f"the watch of a {problem.task} cannot measure {value.value!r}", cure, (*at, "value")
         if value.limit >= (1 if value.value == "drift" else inf):
             cure = "write a lower limit; for drift, 0.3 is three columns of ten"
@@ -147,11 +148,11 @@ def _check_measure(model: ModelPolicy, path: tuple[str, ...]) -> Iterator[Fault]
     if model.gate.measure:
         return
     at = (*path, "gate", "measure")
-    watched = [value.value for value in model.watch.values if value.value not in _WATCHED]
+    watched = [value.value for value in model.watch.values if value.value not in OTHER_VALUES]
     if model.gate.enabled:
         yield "measure is false, but the gate judges metrics", "remove it, or set `enabled = false`", at
     elif watched:
-        cure = f"remove `measure = false`, or watch only {', '.join(_WATCHED)}"
+        cure = f"remove `measure = false`, or watch only {', '.join(OTHER_VALUES)}"
         yield f"measure is false, but [watch] compares {watched[0]!r} with its value at release", cure, at
 
 

@@ -18,6 +18,7 @@ from tidemill.project.guessing import TableGuess
 from tidemill.project.rhythm import choose_looks, describe_training_rows
 
 _NEW_ROWS = 200  # so many new rows can change a model
+_GROWTH = 0.1  # so many more rows improve a model that has learned few
 _CANARY_ROWS = 0.8  # the share of the rows that the champion serves in a canary
 _NEEDED_LABELS = 210  # the minimum of the watch, and a few more
 _LARGEST = 1e300  # a limit in the settings must be finite
@@ -117,7 +118,12 @@ def _render_age(guessed: TableGuess) -> str:
     if guessed.newest is not None and guessed.rows_per_day:
         days = float(min(max(math.ceil(_NEW_ROWS / guessed.rows_per_day / 7) * 7, 14), 364))
     limit = f"limit = {days}".ljust(24) + "# days since its newest training row; without new rows nothing is trained\n"
-    lines = f'[[watch.values]]        # the maximum age of a model\nvalue = "age"\n{limit}action = "retrain"\n'
+    growth = f"limit = {_GROWTH}".ljust(24) + "# the same time, as a share of that of its training rows\n"
+    lines = (
+        f'[[watch.values]]        # the maximum age of a model\nvalue = "age"\n{limit}action = "retrain"\n\n'
+        f"[[watch.values]]        # a model that has learned few rows is fitted again earlier\n"
+        f'value = "growth"\n{growth}action = "retrain"\n'
+    )
     if guessed.newest is not None:
         return lines
     return "# if new rows keep arriving:\n" + "".join(f"# {line}\n" for line in lines.splitlines())

@@ -130,7 +130,9 @@ def check_classes(candidate: Candidate, rows: SplitRows, policy: ModelPolicy) ->
     return [Finding(about="classes", outcome="warn", reason=reason, evidence={"unlearned": new, "left_out": excluded})]
 
 
-def check_leaks(candidate: Candidate, rows: SplitRows, source: Source, policy: ModelPolicy) -> list[Finding]:
+def check_leaks(
+    candidate: Candidate, champion: Model | None, rows: SplitRows, source: Source, policy: ModelPolicy
+) -> list[Finding]:
     """Check that no input reveals the label, and that no test row is equal to or older than a training row."""
     inputs = tuple(column.name for column in candidate.model.manifest.signature.inputs)
     learned, test = (add_computed(candidate.model, part) for part in (rows.learned, rows.test))
@@ -143,7 +145,24 @@ def check_leaks(candidate: Candidate, rows: SplitRows, source: Source, policy: M
         group=policy.training.group,
         timed=choose_split_kind(policy.training, timed=bool(source.time)) == "time",
         most=policy.gate.leakage,
+        earlier=_select_earlier(learned, candidate.model, champion, policy.problem.label),
     )
+
+
+def _select_earlier(learned: pl.DataFrame, candidate: Model, champion: Model | None, label: str) -> pl.DataFrame | None:
+    """Return the rows that the champion has learned, with the label and the inputs that come with its requests."""
+    until = champion.manifest.trained_on.trained_until if champion is not None else None
+    if champion is None or until is None or TIME not in learned.columns:
+        return None
+    known = _list_request(champion) & _list_request(candidate) & set(learned.columns)
+    return learned.filter(pl.col(TIME) <= until).select(label, *sorted(known - {label}))
+
+
+def _list_request(model: Model) -> set[str]:
+    """Return the inputs that come with a request: what code computes can have another meaning under the same name."""
+    features = model.manifest.features
+    names = features.request if features is not None else tuple(item.name for item in model.manifest.signature.inputs)
+    return set(names)
 
 
 def check_signature(candidate: Candidate, champion: Model | None, policy: ModelPolicy) -> list[Finding]:

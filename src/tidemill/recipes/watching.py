@@ -24,7 +24,7 @@ from tidemill.registry.rollout import Deployer
 from tidemill.registry.routing import find_current_route, list_routes
 from tidemill.registry.waiting import find_waiting
 
-_OF_CHAMPION = ("learning", "age", "silence")  # not of releases that are bound to a value
+_OF_CHAMPION = ("learning", "age", "growth", "silence")  # not of releases that are bound to a value
 _EARLIER = 9  # evaluations of a value: the most that its repetition can name
 
 
@@ -71,7 +71,7 @@ def _watch_arm(
     checks = {"performance", "learning", *repeated}
     earlier = [
         verdict
-        for check in sorted(checks & {"performance", "drift", "change", "learning", "age", "silence"})
+        for check in sorted(checks & {"performance", "drift", "change", "learning", "age", "growth", "silence"})
         for verdict in books.verdicts.find(
             check=check,
             subject=arm.release,

@@ -10,7 +10,7 @@ from tidemill.core.event import Event
 from tidemill.core.metric import find_metric_info
 from tidemill.core.release import Release
 from tidemill.core.resources import BookReader
-from tidemill.core.route import Route
+from tidemill.core.route import Route, describe_arms
 from tidemill.core.run import METRIC_SETS, Run, select_test_metrics
 from tidemill.core.trigger import Job
 from tidemill.data.charts import ChartSeries, TrafficChange, TrafficShare, draw_over_time, draw_traffic_shares
@@ -156,7 +156,7 @@ def route_table(title: str, records: list[Route]) -> PageTable:
             view.time(route.since),
             Cell(route.model),
             view.number(route.version),
-            Cell(", ".join(f"{arm.release} ({arm.role}, {arm.portion})" for arm in route.arms)),
+            Cell(describe_arms(route.arms)),
             view.text(route.reason),
             Cell(route.by),
             view.link("verdicts", route.verdict, "verdict"),
