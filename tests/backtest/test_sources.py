@@ -59,3 +59,10 @@ def test_a_row_without_an_event_time_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="1 rows of source 'rows' have no event time") as refused:
         make_sources(tmp_path, "", HISTORY + ",4\n")
     assert "'at'" in refused.value.cure
+
+
+def test_a_day_without_rows_has_no_delivery_unless_one_is_planted(tmp_path: Path) -> None:
+    weekly = HISTORY.replace("03-02T", "03-05T").replace("03-03T", "03-08T")
+    sources = make_sources(tmp_path, "at,größe\n2026-03-02T10:00:00Z,12\n", weekly)
+    assert [batch.known_at.day for batch in sources.batches("rows", DAY.replace(day=20))] == [2, 3, 6, 9]
+    assert [time.day for time in sources.deliveries] == [2, 3, 6, 9]

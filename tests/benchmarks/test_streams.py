@@ -1,5 +1,6 @@
 """The table of the benchmark of streams, and the times of the streams without any."""
 
+import gzip
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -44,6 +45,18 @@ def test_a_stream_without_times_gets_an_even_rhythm() -> None:
     assert rows["target"].to_list() == ["dry", "rain", "dry"]
     assert rows["time"].diff().drop_nulls().to_list() == [timedelta(hours=1)] * 2
     assert rows["time"][0] == datetime(2020, 1, 1)
+
+
+def test_the_days_of_an_ordinal_date_and_of_a_text() -> None:
+    made = {stream.name: stream.make for stream in STREAMS}
+    approval = made["approval"](gzip.compress(b"ordinal_date,gallup\n736389,43.8\n736390,43.9\n"))
+    assert approval["time"].to_list() == [datetime(2017, 3, 1), datetime(2017, 3, 2)]
+    hours = [datetime(2010, 1, 1) + timedelta(hours=hour) for hour in range(50)]
+    lines = [f"{time:%Y/%m/%d %H:%M},{place}" for place, time in enumerate(hours)]
+    temperatures = made["temperatures"]("\n".join(["date,temp", *lines]).encode())
+    assert temperatures.select("temp", "1 days before", "2 days before").rows() == [(48, 24, 0), (49, 25, 1)]
+    sky = made["sky"](b"date,precipitation,wind,weather\n2012-01-01,1.5,4,rain\n2012-01-02,0,5,sun\n")
+    assert sky.select("wind before", "weather before", "month").rows() == [(4, "rain", 1)]
 
 
 def test_the_hours_of_the_bicycles_are_those_of_their_days() -> None:

@@ -104,6 +104,24 @@ def test_a_column_that_broke_500_rows_ago_is_reported_and_trains_nothing(
     assert not any(other["moved"] for other in others)
 
 
+def test_rows_that_the_champion_only_shadowed_are_judged_too(tmp_path: Path) -> None:
+    """In the canary of a refresh it serves one row of twenty."""
+    broken = break_newest(LIVE, pl.lit(0.5).alias("x3"))
+    roles = pl.int_range(broken.height) % 20 == 0
+    journal = FileJournal(tmp_path)
+    rows = serve(broken).with_columns(role=pl.when(roles).then(pl.lit("champion")).otherwise(pl.lit("shadow")))
+    journal.append("predictions/shop", rows)
+    policy = ModelPolicy(
+        name="shop", problem=Problem(decision="d", source="rows", label="late"), watch=Watch(values=(VALUE,))
+    )
+    route = Route(id="r", environment="test", model="shop", version=1, arms=(ARM,), since=START, reason="")
+    now = rows["known_at"].max()
+    assert isinstance(now, datetime)
+    (verdict,) = watch(policy, CHAMPION, route, journal, now)
+    assert (verdict.outcome, verdict.action) == ("warn", "experiment"), verdict.reason
+    assert verdict.evidence["rows"] == broken.height
+
+
 def test_the_picture_shows_the_columns_that_moved(tmp_path: Path) -> None:
     verdict = judge(tmp_path, break_newest(LIVE, pl.lit("<new>").alias("word")))
     drawn = draw_picture("shop: drift", [verdict])

@@ -12,6 +12,7 @@ NEEDED_LABELS = 400
 """The least number of labelled rows of each of the two parts."""
 _WINDOW_ROWS = 4_000
 _ROWS_OF_LOOK = 50
+_ROWS_FOR_DAILY_LOOKS = 0.5
 _WINDOWS = (28, 56, 84, 182)
 _TWO_YEARS = 730
 
@@ -33,11 +34,13 @@ def suggest_window(rows: int, rows_per_day: float) -> str:
 def choose_looks(rows_per_day: float) -> str:
     """Return when a new project looks at its live rows (cron): each six hours, or less often if they bring few rows.
 
-    >>> choose_looks(1_000), choose_looks(120), choose_looks(24)
-    ('0 */6 * * *', '0 */12 * * *', '0 0 * * *')
+    >>> choose_looks(1_000), choose_looks(120), choose_looks(24), choose_looks(1 / 7)
+    ('0 */6 * * *', '0 */12 * * *', '0 0 * * *', '0 0 * * 1')
     """
     if not rows_per_day or rows_per_day >= 4 * _ROWS_OF_LOOK:
         return "0 */6 * * *"
+    if rows_per_day < _ROWS_FOR_DAILY_LOOKS:
+        return "0 0 * * 1"
     return "0 */12 * * *" if rows_per_day >= 2 * _ROWS_OF_LOOK else "0 0 * * *"
 
 
