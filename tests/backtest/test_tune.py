@@ -111,6 +111,22 @@ def test_a_policy_that_later_rows_confirm_is_proposed_and_applied(shop: Path, mo
     assert "+window = &#34;28d&#34;" in html
 
 
+@pytest.mark.parametrize(("gain", "holds"), [(0.1, True), (0.2, True), (0.02, False)])
+def test_what_the_first_rows_promise_is_compared_with_the_later_ones(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, gain: float, holds: bool
+) -> None:
+    fake(monkeypatch, gain)
+    promise = run_tune(shop)["promise"]
+    assert promise["loss"] == pytest.approx(0.5, abs=0.01)
+    assert promise["observed"] == pytest.approx(0.6 - gain, abs=0.01)
+    assert promise["low"] < promise["loss"] < promise["high"]
+    assert promise["trainings"][0] <= promise["observed_trainings"] <= promise["trainings"][1]
+    printed = tidemill(shop, *_WORDS).stdout
+    text = "The promise holds." if holds else "The promise does not hold."
+    assert text in " ".join(printed.split())
+    assert text in (shop / ".tidemill" / "tuning.html").read_text()
+
+
 def test_a_file_that_changes_during_the_search_is_not_written_and_the_result_is_printed(
     shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from tidemill.backtest.comparison import (
 )
 from tidemill.backtest.costs import Cost, CostRates, compute_cost, find_rates
 from tidemill.backtest.evaluations import Evaluations, TuneProgress
+from tidemill.backtest.expectation import predict_count, predict_mean
 from tidemill.backtest.knobs import KnobName, Space, describe_settings
 from tidemill.backtest.policies import build_calendar_policy
 from tidemill.backtest.search import Evaluation, Search
@@ -50,11 +51,32 @@ class Judgement(Struct, frozen=True, kw_only=True):
     difference: LossDifference | None = None
 
 
+class TunedPromise(Struct, frozen=True, kw_only=True):
+    """The mean loss on the rows to choose on, its 95 % prediction interval for the later rows, and the loss there.
+
+    The retrainings on the later rows have such an interval too.
+    """
+
+    loss: float
+    low: float
+    high: float
+    observed: float
+    trainings: tuple[int, int]
+    observed_trainings: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether the loss is not above its interval, and the trainings are within theirs; a lower loss breaks nothing."""
+        least, most = self.trainings
+        return self.observed <= self.high and least <= self.observed_trainings <= most
+
+
 class TuningResult(Struct, frozen=True, kw_only=True):
     """The result of a search: what it chose, on which rows, and how that did on later rows.
 
     `chosen` and `difference` (the loss of the chosen policy minus that of the policy as written) are on the rows to
-    choose on, `judgements` on the later rows; the first judgement is of the tuned policy. `result` is its replay.
+    choose on, `judgements` on the later rows; the first judgement is of the tuned policy. `results` are their replays.
+    `promise` compares the tuned policy on both; None with fewer than three weeks.
     """
 
     project: str
@@ -72,6 +94,7 @@ class TuningResult(Struct, frozen=True, kw_only=True):
     difference: LossDifference | None = None
     judgements: list[Judgement] = []
     results: dict[str, PolicyResult] = {}
+    promise: TunedPromise | None = None
     is_complete: bool = True
     seconds: float = 0.0
 
@@ -167,6 +190,7 @@ def tune(
         difference=difference,
         judgements=judgements,
         results=results,
+        promise=_compare_with_promise(chosen.result, results[TUNED], choose, judge),
         is_complete=search.is_complete,
         seconds=time.monotonic() - began,
         **common,  # type: ignore[arg-type]
@@ -224,6 +248,24 @@ def _require(results: dict[str, PolicyResult | TidemillError]) -> dict[str, Poli
             raise TidemillError(f"the policy {name!r} cannot be judged: {result.problem}", result.cure)
         replayed[name] = result
     return replayed
+
+
+def _compare_with_promise(
+    chosen: PolicyResult, later: PolicyResult, choose: Period, judge: Period
+) -> TunedPromise | None:
+    """Return what the rows to choose on promise of a policy, and what the later rows show; None with too few weeks."""
+    days, later_days = ((period.end - period.begin) / timedelta(days=1) for period in (choose, judge))
+    interval = predict_mean([(rows, loss) for _, rows, loss in chosen.weeks], len(later.weeks))
+    if interval is None:
+        return None
+    return TunedPromise(
+        loss=compute_mean_loss([chosen]),
+        low=interval[0],
+        high=interval[1],
+        observed=compute_mean_loss([later]),
+        trainings=predict_count(max(chosen.trainings - 1, 0), days, later_days),
+        observed_trainings=max(later.trainings - 1, 0),
+    )
 
 
 def _list_judgements(results: dict[str, PolicyResult], chosen: Evaluation, rates: CostRates) -> list[Judgement]:

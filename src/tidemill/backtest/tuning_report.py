@@ -10,7 +10,7 @@ from tidemill.backtest.costs import CostRates
 from tidemill.backtest.report import align, hash_script
 from tidemill.backtest.search import Evaluation, find_front, measure_effort
 from tidemill.backtest.stories import describe_difference
-from tidemill.backtest.tune import TUNED, WRITTEN, Judgement, TuningResult
+from tidemill.backtest.tune import TUNED, WRITTEN, Judgement, TunedPromise, TuningResult
 from tidemill.data.charts import ChartPoint, Figure, draw_scatter
 from tidemill.evidence.formatting import format_duration, format_number
 from tidemill.web import templating
@@ -43,6 +43,7 @@ def render(result: TuningResult, difference: str) -> str:
         choose=_describe(result.choose.begin, result.choose.end),
         judge=_describe(result.judge.begin, result.judge.end),
         judgements=_list_judgements(result),
+        promise=describe_promise(result.promise, result.loss_name) if result.promise is not None else "",
         evaluations=_list_evaluations(result),
         failed=result.failed,
         rates=describe_rates(result.rates, result.loss_name),
@@ -69,6 +70,8 @@ def summary(result: TuningResult) -> str:
     if result.judgements:
         lines += ["", f"Judged on {_describe(result.judge.begin, result.judge.end)}, which chose nothing:"]
         lines += align(_list_judgements(result))
+        if result.promise is not None:
+            lines += ["", *textwrap.wrap(describe_promise(result.promise, result.loss_name), _WIDTH)]
         lines += ["", *textwrap.wrap(f"Cost: {describe_rates(result.rates, result.loss_name)}", _WIDTH)]
         lines.append(f"{pluralize(len(result.evaluations), 'replay')} to choose; {format_duration(result.seconds)}")
     return "\n".join(lines)
@@ -95,11 +98,24 @@ def as_json(result: TuningResult, difference: str) -> dict[str, Any]:
             "failed": result.failed,
             "difference_on_chosen_rows": result.difference,
             "judgements": result.judgements,
+            "promise": result.promise,
             "diff": difference,
             "wall_clock": result.seconds,
         }
     )
     return plain
+
+
+def describe_promise(promise: TunedPromise, loss_name: str) -> str:
+    """Return what the rows to choose on promised of the tuned policy, what later rows show, and whether it holds."""
+    least, most = promise.trainings
+    low, high = (format_number(bound) for bound in (promise.low, promise.high))
+    return (
+        f"Promised of the first policy of this table, by the rows that chose it: {loss_name} "
+        f"{format_number(promise.loss)} ({low} to {high}), {least} to {most} retrainings. Observed: "
+        f"{format_number(promise.observed)}, {pluralize(promise.observed_trainings, 'retraining')}. "
+        f"The promise {'holds' if promise.holds else 'does not hold'}."
+    )
 
 
 def describe_rates(rates: CostRates, loss_name: str) -> str:
