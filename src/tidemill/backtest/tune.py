@@ -66,7 +66,7 @@ class TunedPromise(Struct, frozen=True, kw_only=True):
 
     @property
     def holds(self) -> bool:
-        """Whether the loss is not above its interval, and the trainings are within theirs; a lower loss breaks nothing."""
+        """Whether the loss is not above its interval (a lower one breaks nothing), and the trainings are in theirs."""
         least, most = self.trainings
         return self.observed <= self.high and least <= self.observed_trainings <= most
 
