@@ -31,6 +31,7 @@ from tidemill.monitoring.earlier_windows import read_earlier_windows
 from tidemill.monitoring.inputs import check_inputs
 from tidemill.monitoring.label_delays import add_delays, measure_delays
 from tidemill.monitoring.learning import evaluate_learning
+from tidemill.monitoring.newest_rows import keep_served
 from tidemill.monitoring.references import (
     MEMORY,
     LiveWindow,
@@ -43,10 +44,10 @@ from tidemill.monitoring.references import (
 )
 from tidemill.monitoring.repetition import require_repetition
 from tidemill.monitoring.standing import mark_standing
-from tidemill.monitoring.windows import extract_scores, is_labelled, read_predictions, read_window
+from tidemill.monitoring.windows import add_labels, extract_scores, is_labelled, read_predictions
 
 _MOST_WINDOWS = 8
-_NO_LABELS = ("age", "growth", "learning", "drift")
+_NO_ROWS = ("age", "growth", "learning")
 
 
 def watch(
@@ -65,16 +66,24 @@ def watch(
     """
     arm = route.arm("champion")
     assert arm is not None
+    watched = [value for value in policy.watch.values if value.value not in _NO_ROWS]
+    predictions = {
+        length: read_predictions(journal, policy.name, now - length, now, arm.release, with_shadows=True)
+        for length in {_window_length(value) for value in watched}
+    }
     windows = {
-        length: _unify_labels(read_window(journal, policy.name, now - length, now, arm.release), policy)
-        for length in {_window_length(value) for value in policy.watch.values if value.value not in _NO_LABELS}
+        length: _unify_labels(
+            add_labels(keep_served(predictions[length]), journal, policy.name, now - length, now), policy
+        )
+        for length in {_window_length(value) for value in watched if value.value != "drift"}
     }
 
     def evaluate(value: WatchValue) -> Verdict:
         if value.value == "learning":
             return evaluate_learning(value, champion, route, journal, now, earlier)
+        rows = predictions.get(_window_length(value), pl.DataFrame())
         if value.value == "drift":
-            return _evaluate_drift(value, champion, route, policy.name, journal, now)
+            return _evaluate_drift(value, champion, rows, route, policy.name, journal, now)
         rows = windows.get(_window_length(value), pl.DataFrame())
         if value.value in DETECTORS:
             return _evaluate_changes(value, champion, rows, arm.release)
@@ -92,6 +101,7 @@ def watch(
 def _evaluate_drift(
     value: WatchValue,
     champion: Model,
+    rows: pl.DataFrame,
     route: Route,
     name: str,
     journal: JournalReader,
@@ -103,15 +113,13 @@ def _evaluate_drift(
     """
     arm = route.arm("champion")
     assert arm is not None
-
-    def read(length: timedelta) -> pl.DataFrame:
-        return read_predictions(journal, name, now - length, now, arm.release, with_shadows=True)
-
     length = _window_length(value)
-    longest, rows = length * _MOST_WINDOWS, read(length)
-    while rows.height < value.minimum and length < longest:
-        length *= 2
-        rows = read(length)
+    longest = length * _MOST_WINDOWS
+    if rows.height < value.minimum:
+        older = read_predictions(journal, name, now - longest, now, arm.release, with_shadows=True)
+        while rows.height < value.minimum and length < longest and older.height:
+            length *= 2
+            rows = older.filter(pl.col("known_at") > now - length)
     if value.reference == "release":
         return check_inputs(value, champion, rows, arm.release)
     read_earlier = partial(read_earlier_windows, journal, name, value.reference, length, now)

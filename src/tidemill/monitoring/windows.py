@@ -24,7 +24,13 @@ def read_window(
     Without `since`, return all predictions up to `until`. With a `release`, return only the predictions that it served
     as champion or challenger, not its shadow predictions.
     """
-    predictions = read_predictions(journal, model, since, until, release)
+    return add_labels(read_predictions(journal, model, since, until, release), journal, model, since, until)
+
+
+def add_labels(
+    predictions: pl.DataFrame, journal: JournalReader, model: str, since: datetime | None, until: datetime
+) -> pl.DataFrame:
+    """Return predictions of (since, until] with `truth`, if the label was known by `until`."""
     if not predictions.width:
         return predictions
     return match(predictions, journal.read(f"labels/{model}", since and since - LABEL_LEAD, until)).rows
