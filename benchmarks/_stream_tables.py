@@ -163,7 +163,8 @@ def _make_sky(content: bytes) -> pl.DataFrame:
     """Return the days of four years; what falls is left out, as it is nearly the label."""
     rows = pl.read_csv(content)
     yesterday = (pl.col(name).shift(1).alias(f"{name} before") for name in ("precipitation", "wind", "weather"))
-    rows = rows.with_columns(_parse_day("date").alias("time"), *yesterday).drop("date", "precipitation")
+    time = pl.col("date").str.to_datetime("%Y/%m/%d").alias("time")
+    rows = rows.with_columns(time, *yesterday).drop("date", "precipitation")
     return rows.with_columns(pl.col("time").dt.month().alias("month")).drop_nulls()
 
 

@@ -55,7 +55,7 @@ def test_the_days_of_an_ordinal_date_and_of_a_text() -> None:
     lines = [f"{time:%Y/%m/%d %H:%M},{place}" for place, time in enumerate(hours)]
     temperatures = made["temperatures"]("\n".join(["date,temp", *lines]).encode())
     assert temperatures.select("temp", "1 days before", "2 days before").rows() == [(48, 24, 0), (49, 25, 1)]
-    sky = made["sky"](b"date,precipitation,wind,weather\n2012-01-01,1.5,4,rain\n2012-01-02,0,5,sun\n")
+    sky = made["sky"](b"date,precipitation,wind,weather\n2012/01/01,1.5,4,rain\n2012/01/02,0,5,sun\n")
     assert sky.select("wind before", "weather before", "month").rows() == [(4, "rain", 1)]
 
 
