@@ -117,17 +117,6 @@ def test_a_second_release_is_a_canary_first(shop: Session) -> None:
     assert route.reason == "canary of 95%: it differs from shop/1 only in the rows that it has learned"
 
 
-def test_another_code_starts_with_the_smaller_share(shop: Session) -> None:
-    train(shop)
-    grow(shop)
-    shop.code_state = shop.code_state | {"digest": "another"}
-    train(shop)
-    route = find_current_route(shop.workspace.ledger, "production", "shop")
-    assert route is not None
-    assert [(arm.release, arm.share) for arm in route.arms if arm.share] == [("shop/1", 0.8), ("shop/2", 0.2)]
-    assert route.reason == "canary of 20%"
-
-
 def test_without_a_gate_the_rounds_are_chosen_too(tmp_path: Path) -> None:
     """A policy without a gate is a fair comparison: its rounds are chosen by early stopping, too."""
     session = open_session(make_project(tmp_path / "shop", replace={"[gate] ": "[gate]\nenabled = false\n#"}))

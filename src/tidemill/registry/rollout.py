@@ -18,7 +18,7 @@ from tidemill.registry.bindings import BINDING, ReleaseRegime, read_regime
 from tidemill.registry.earlier import find_bound_before, list_champions, list_restorable
 from tidemill.registry.pauses import find_pause, format_pause
 from tidemill.registry.publication import publish_route
-from tidemill.registry.refreshes import is_refresh
+from tidemill.registry.refreshes import begin_canary
 from tidemill.registry.retrying import retrying
 from tidemill.registry.routing import (
     change_route,
@@ -27,7 +27,6 @@ from tidemill.registry.routing import (
     list_routes,
     make_arm,
     set_share,
-    split_requests,
 )
 from tidemill.registry.stages import find_stage
 from tidemill.registry.waiting import RELEASE_WAITING, find_waiting
@@ -110,7 +109,7 @@ class Deployer:
             kind: RouteChange = "first" if champion is None else "direct"
             reason = "the first release" if champion is None else "released for all requests: its policy has no canary"
         else:
-            arms, about = self._begin_canary(release, champion, policy)
+            arms, about = begin_canary(self._books, release, champion, policy)
             kind, reason = "canary", f"canary of {about}"
         if running is not None:
             reason += f"; it replaces the canary of {running.release}, which was undecided"
@@ -118,18 +117,6 @@ class Deployer:
         return self._change(
             route, release.name, arms, kind, reason, by, verdict, key=policy.regimes.key, decision=decision
         )
-
-    def _begin_canary(self, release: Release, champion: Arm, policy: ModelPolicy) -> tuple[tuple[Arm, ...], str]:
-        """Return the arms of a new canary, and a text with the share of the challenger.
-
-        A refresh that passed its gate can start with a larger share. Both releases predict all rows then.
-        """
-        share, larger = policy.rollout.share, policy.rollout.refresh_share
-        is_larger = larger is not None and policy.gate.enabled and is_refresh(self._books, release, champion.release)
-        if larger is None or not is_larger:
-            return split_requests(champion, make_arm(release, "challenger", share)), f"{share:.0%}"
-        arms = split_requests(champion, make_arm(release, "challenger", larger), on_all_rows=True)
-        return arms, f"{larger:.0%}: it differs from {champion.release} only in the rows that it has learned"
 
     def approve(self, release: Release, policy: ModelPolicy, by: str, reason: str) -> Route | None:
         """Put a release that waits for an approval into production; return None if its policy has no watch.
