@@ -23,6 +23,7 @@ from tidemill.errors import DataError
 from tidemill.models.adopting import ADOPTED, PROBED, adopt_in_child
 from tidemill.models.load import load
 from tidemill.models.pickles import read_info
+from tidemill.models.usable import require_predictions
 
 ARRAY = b"cjoblib.numpy_pickle\nNumpyArrayWrapper\n"
 NEW = b")\x81"  # with no arguments
@@ -135,6 +136,36 @@ def test_text_of_lightgbm_that_ends_its_process_is_refused(tmp_path: Path) -> No
     old = Model(manifest=without, files=adoption.model.files | {"model.txt": broken.encode()})
     with pytest.raises(DataError, match="process that tried it"):
         load(old)  # a package of an earlier version, which no child has tried
+
+
+def test_text_of_lightgbm_with_the_line_ends_of_windows_predicts_the_same(tmp_path: Path) -> None:
+    booster = lightgbm.train({"objective": "binary", "verbose": -1}, lightgbm.Dataset(X, Y), 3)
+    file = tmp_path / "model.txt"
+    file.write_bytes(booster.model_to_string().replace("\n", "\r\n").encode())
+    rows = SAMPLES.rename({"a": "Column_0", "b": "Column_1"})
+    adoption = adopt_in_child(file, rows, name="text", classes=("no", "yes"))
+    assert adoption.problem == ""
+    found = load(adoption.model).predict(rows).probabilities
+    assert found is not None
+    assert found[:, 1].tolist() == pytest.approx(np.asarray(booster.predict(SAMPLES.to_numpy())).tolist(), abs=1e-12)
+
+
+@pytest.mark.parametrize("objective", ["multiclass", "multiclassova"])
+def test_probabilities_with_another_sum_than_1_are_named_at_the_adoption(tmp_path: Path, objective: str) -> None:
+    classes = np.random.default_rng(2).integers(0, 3, len(X))
+    booster = lightgbm.train({"objective": objective, "num_class": 3, "verbose": -1}, lightgbm.Dataset(X, classes), 3)
+    file = tmp_path / "model.txt"
+    file.write_text(booster.model_to_string())
+    rows = SAMPLES.rename({"a": "Column_0", "b": "Column_1"})
+    adoption = adopt_in_child(file, rows, name="text", classes=("a", "b", "c"))
+    if objective == "multiclass":
+        assert adoption.problem == ""
+        require_predictions(adoption.model)
+        return
+    assert "with a sum other than 1 for" in adoption.problem
+    with pytest.raises(DataError, match="sum other than 1") as refused:
+        require_predictions(adoption.model)
+    assert "multiclassova" in refused.value.cure
 
 
 def edit_line(text: str, key: str, value: str) -> str:

@@ -25,6 +25,7 @@ from tidemill.models.adopting import (
 )
 from tidemill.models.inputs import load_samples
 from tidemill.models.load import load_here
+from tidemill.models.usable import require_valid
 
 
 def main(folder: Path, memory_mb: int) -> None:
@@ -74,7 +75,7 @@ def _try(model: Model) -> str:
         rows = load_samples(model)
         predictor = load_here(model)
         if rows.height:
-            predictor.predict(rows)
+            require_valid(model.manifest.signature, predictor.predict(rows))
     except TidemillError as error:
         return str(error)
     except MemoryError:

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from tidemill.errors import TidemillError
 from tidemill.models.predictions import Predictions
-from tidemill.serving.loading import LoadedArm, LoadedRoute, Scores, describe_invalid, score
+from tidemill.serving.loading import LoadedArm, LoadedRoute, Scores, score
 from tidemill.serving.metrics import ServiceMetrics
 from tidemill.serving.router import assign_arms, assign_bound
 from tidemill.telemetry import get_logger
@@ -268,6 +268,6 @@ def _create_invalid_error(arm: LoadedArm, scores: Scores, metrics: ServiceMetric
     count = int((~scores.valid).sum())
     metrics.count("tidemill_failures_total", count, release=arm.label, role=arm.role)
     return TidemillError(
-        f"release {arm.label}: the model predicted {describe_invalid(scores)} for {count} of {len(scores.valid)} rows",
+        f"release {arm.label}: the model predicted {scores.problem} for {count} of {len(scores.valid)} rows",
         "check the values of these rows, or roll back to another release",
     )

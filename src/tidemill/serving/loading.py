@@ -17,7 +17,7 @@ from tidemill.core.signing import PackageSigner
 from tidemill.data.rows import RowReader
 from tidemill.errors import DataError, TidemillError, Transient
 from tidemill.models.load import load
-from tidemill.models.predictions import Predictions, Predictor
+from tidemill.models.predictions import Predictions, Predictor, describe_invalid, find_valid
 from tidemill.models.usage import choose_example
 from tidemill.serving.fenced import FencedPredictor
 from tidemill.serving.request_check import RequestChecker
@@ -25,7 +25,6 @@ from tidemill.serving.router import find_champion_index
 from tidemill.serving.worker import ModelError
 
 SAMPLES = "samples.json"
-_TOLERANCE = 1e-3  # of a sum of probabilities: models compute them as float32
 
 
 class PackageLoader(Protocol):
@@ -123,6 +122,11 @@ class Scores(Struct, frozen=True):
     inputs: pl.DataFrame
     valid: npt.NDArray[np.bool_]
 
+    @property
+    def problem(self) -> str:
+        """What is wrong with the predictions that are not valid, in words."""
+        return describe_invalid(self.predictions, self.valid)
+
 
 def load_route(
     route: Route,
@@ -198,38 +202,13 @@ def score(arm: LoadedArm, rows: pl.DataFrame, indices: npt.NDArray[np.intp] | No
             "roll back to another release",
         )
     try:
-        valid = _find_valid(arm.loaded.signature, predictions)
+        valid = find_valid(arm.loaded.signature, predictions)
     except (ValueError, TypeError, IndexError) as error:
         raise TidemillError(
             f"release {arm.label} returned predictions of another form than its signature",
             "roll back to another release",
         ) from error
     return Scores(predictions, inputs, valid)
-
-
-def describe_invalid(scores: Scores) -> str:
-    """Return in words what is wrong with the predictions that are not valid."""
-    table, invalid = scores.predictions.probabilities, ~scores.valid
-    values = np.asarray(scores.predictions.values, dtype=np.float64) if table is None else table
-    if np.isnan(values[invalid]).any():
-        return "NaN"
-    if not np.isfinite(values[invalid]).all():
-        return "infinity"
-    return "probabilities outside 0 … 1 or with a sum other than 1"
-
-
-def _find_valid(signature: Signature, predictions: Predictions) -> npt.NDArray[np.bool_]:
-    if signature.task == "regression":
-        return np.isfinite(np.asarray(predictions.values, dtype=np.float64))
-    table = predictions.probabilities
-    if table is None:
-        return np.ones(len(predictions.values), dtype=np.bool_)
-    if table.shape != (len(predictions.values), len(signature.classes)):
-        raise ValueError(table.shape)
-    # A comparison with NaN is false. The sum of each row is checked last: a sum of infinities warns.
-    inside = np.asarray((table >= -_TOLERANCE) & (table <= 1 + _TOLERANCE)).all(axis=1).reshape(-1)
-    sums = np.where(inside, np.where(inside[:, None], table, 0.0).sum(axis=1), 0.0)
-    return np.asarray(inside & (np.abs(sums - 1) <= _TOLERANCE), dtype=np.bool_)
 
 
 def _load_package(
@@ -261,7 +240,8 @@ def _load_verified(
         samples = loaded.reader.read_json(rows)
         if samples.height and not (scores := score(LoadedArm(arm, loaded), samples)).valid.all():
             raise TidemillError(
-                f"release {arm.release} predicts {describe_invalid(scores)} for its own sample rows", "train it again"
+                f"release {arm.release} predicts {scores.problem} for its own sample rows",
+                "train it again",
             )
     return loaded
 
