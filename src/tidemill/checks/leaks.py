@@ -1,7 +1,7 @@
 """Finds leaks: a label in the inputs; test rows, groups or later times in the training rows."""
 
-from collections.abc import Set
-from datetime import datetime
+from collections.abc import Mapping, Set
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,7 +63,8 @@ def find_leaks(
     timed : whether the split is by time, so that all training rows must precede the test rows.
     most : the largest dependence of the label on one input, by Chatterjee's coefficient (1: the label is a function).
     earlier : the rows that the champion has learned, with its inputs; an input on which the label depended as much
-        there is only a warning, if it is not a copy: the champion has served with it.
+        there is only a warning, if it is not a copy: the champion has served with it. So is an input that predicts a
+        number no better than its own value one row, one day or one week before, if the rows are `timed`.
 
     Raises
     ------
@@ -71,7 +72,7 @@ def find_leaks(
         if a part has no column `group`.
     """
     findings = [
-        *_find_leaking_input(train, inputs, label, most, earlier),
+        *_find_leaking_input(train, inputs, label, most, earlier, timed=timed),
         *find_copies(train, test, key, (*inputs, label, *((TIME,) if timed else ())), label),
     ]
     findings += _find_shared_groups(train, test, group) if group else []
@@ -88,7 +89,13 @@ def find_leaks(
 
 
 def _find_leaking_input(
-    train: pl.DataFrame, inputs: tuple[str, ...], label: str, most: float, earlier: pl.DataFrame | None
+    train: pl.DataFrame,
+    inputs: tuple[str, ...],
+    label: str,
+    most: float,
+    earlier: pl.DataFrame | None,
+    *,
+    timed: bool,
 ) -> list[Finding]:
     """Return a finding on the input with the largest dependence above `most`; few rows only reveal copies."""
     if train.height < _LEAST_ROWS_OF_COPY:
@@ -105,25 +112,63 @@ def _find_leaking_input(
     suspects = {name: value for name, value in (leakage | copies).items() if value > most}
     if not suspects:
         return []
-    served = {} if earlier is None else _measure_earlier(earlier, suspects.keys() - copies.keys(), label)
-    known = {name for name, value in served.items() if suspects[name] - value <= _SAME_DEPENDENCE}
-    worst = max(suspects.keys() - known or known, key=suspects.__getitem__)
+    excuses = _find_excuses(train, suspects.keys() - copies.keys(), suspects, label, earlier, timed=timed)
+    worst = max(suspects.keys() - excuses.keys() or suspects, key=suspects.__getitem__)
     reason = f"input {worst!r} alone predicts the label almost perfectly ({suspects[worst]:.3f})"
     evidence = {"leaking_input": worst, "leakage": suspects[worst]}
-    if worst in known:
-        reason = f"{reason}, as in the rows of the champion ({served[worst]:.3f})"
-        return [Finding(about="leak", outcome="warn", reason=reason, evidence=evidence | {"earlier": served[worst]})]
+    if worst in excuses:
+        return [Finding(about="leak", outcome="warn", reason=f"{reason}, {excuses[worst]}", evidence=evidence)]
     reason = f"{reason}: is it known at prediction time?"
     return [Finding(about="leak", outcome="fail", reason=reason, evidence=evidence)]
 
 
-def _measure_earlier(earlier: pl.DataFrame, names: Set[str], label: str) -> dict[str, float]:
-    """Return the dependence of the label on inputs of the champion in its rows; empty if these are few."""
-    if earlier.height < _LEAST_ROWS:
-        return {}
+def _find_excuses(
+    train: pl.DataFrame,
+    names: Set[str],
+    leakage: Mapping[str, float],
+    label: str,
+    earlier: pl.DataFrame | None,
+    *,
+    timed: bool,
+) -> dict[str, str]:
+    """Return the inputs whose dependence shows no leak, each with the reason.
+
+    The champion has served with such an input; or the label is a number whose own earlier values predict it as well.
+    """
+    persistence = _measure_persistence(train, label) if timed and names else 0.0
+    found = {
+        name: f"as an earlier value of the label does ({persistence:.3f})"
+        for name in names
+        if leakage[name] - persistence <= _SAME_DEPENDENCE
+    }
+    if earlier is None or earlier.height < _LEAST_ROWS:
+        return found
     rows = earlier.sample(min(earlier.height, _SAMPLE_ROWS), shuffle=True, seed=0)
     dependence = Dependence(rows[label])
-    return {name: dependence.measure(rows[name]) for name in names if name in rows.columns}
+    served = {name: dependence.measure(rows[name]) for name in names if name in rows.columns}
+    return found | {
+        name: f"as in the rows of the champion ({value:.3f})"
+        for name, value in served.items()
+        if leakage[name] - value <= _SAME_DEPENDENCE
+    }
+
+
+def _measure_persistence(train: pl.DataFrame, label: str) -> float:
+    """Return how much a number depends on its value one row, one day or one week before; 0 for classes."""
+    if not train[label].dtype.is_float() and not train[label].dtype.is_integer():
+        return 0.0
+    rows = train.select(TIME, label).drop_nulls().sort(TIME, maintain_order=True).tail(_SAMPLE_ROWS)
+    if rows.height < _LEAST_ROWS:
+        return 0.0
+    days = (rows[TIME][-1] - rows[TIME][0]) / timedelta(days=1)
+    a_day = rows.height / days if days else 0.0
+    largest = 0.0
+    for shift in {1, round(a_day), round(7 * a_day)}:
+        if 0 < shift <= rows.height - _LEAST_ROWS:
+            pairs = pl.DataFrame({"now": rows[label][shift:], "before": rows[label][:-shift]})
+            pairs = pairs.sample(pairs.height, shuffle=True, seed=0)
+            largest = max(largest, measure_dependence(pairs["before"], pairs["now"]))
+    return largest
 
 
 def is_copy(values: pl.Series, label: pl.Series) -> bool:
