@@ -27,6 +27,7 @@ class Days:
             # No model of these rows can pass, and every model is too old.
             "margin = 0.01": 'margin = 0.01\nthresholds = { roc_auc = ">= 0.99" }',
             "limit = 14.0": "limit = 0.1",
+            'value = "growth"\nlimit = 0.1': 'value = "growth"\nlimit = 90.1',
             'cooldown = "7d"': 'cooldown = "1h"',
         }
         first = make_project(folder)
