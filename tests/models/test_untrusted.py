@@ -18,12 +18,13 @@ import pytest
 from msgspec.structs import replace
 from sklearn.linear_model import LogisticRegression
 
-from tidemill.core.model import Model
+from tidemill.core.model import Model, Signature
 from tidemill.errors import DataError
 from tidemill.models.adopting import ADOPTED, PROBED, adopt_in_child
 from tidemill.models.load import load
 from tidemill.models.pickles import read_info
-from tidemill.models.usable import require_predictions
+from tidemill.models.predictions import Predictions
+from tidemill.models.usable import require_predictions, require_valid
 
 ARRAY = b"cjoblib.numpy_pickle\nNumpyArrayWrapper\n"
 NEW = b")\x81"  # with no arguments
@@ -207,3 +208,10 @@ def test_a_small_file_that_needs_much_memory_is_stopped(tmp_path: Path) -> None:
         problem = refused.problem
     assert "memory" in problem.lower()
     assert file.stat().st_size < 5_000_000
+
+
+def test_predictions_of_another_form_than_the_signature_are_an_error_with_a_cure() -> None:
+    signature = Signature(inputs=(), task="classification", classes=("a", "b", "c"))
+    with pytest.raises(DataError, match="another form") as refused:
+        require_valid(signature, Predictions(["a"], np.array([[0.4, 0.6]])))
+    assert refused.value.cure

@@ -7,6 +7,7 @@ from tidemill.cli.session import EnvironmentOption, Json, load_session
 def status(env: EnvironmentOption = "production", json: Json = False) -> None:
     """Show what is in production, and everything that needs a person: stopped batches, approvals, failed runs."""
     from tidemill.core.damage import Checked
+    from tidemill.core.route import describe_arms
     from tidemill.errors import StoreMissing
     from tidemill.evidence.attention import list_actions
 
@@ -24,7 +25,7 @@ def status(env: EnvironmentOption = "production", json: Json = False) -> None:
         output.print_json({"routes": routes, "needs": items, "lost": lost.problem if lost else "", "damages": damages})
         return
     for route in routes:
-        arms = ", ".join(f"{arm.release} ({arm.role}, {arm.portion})" for arm in route.arms if arm.role != "shadow")
+        arms = describe_arms([arm for arm in route.arms if arm.role != "shadow"])
         output.out.print(f"{route.model}: {arms} since {output.format_cell(route.since)}: {route.reason}")
     if not (routes or damages):
         output.out.print("no release is in production yet: `tidemill run training`")

@@ -13,7 +13,7 @@ def require_predictions(model: Model) -> None:
     Raises
     ------
     DataError
-        if a prediction is not finite, or the probabilities of a row have a sum other than 1.
+        if a prediction is not finite, has another form than its signature, or probabilities with a sum other than 1.
     """
     if (rows := load_samples(model)).height:
         require_valid(model.manifest.signature, load(model).predict(rows))
@@ -21,7 +21,10 @@ def require_predictions(model: Model) -> None:
 
 def require_valid(signature: Signature, predictions: Predictions) -> None:
     """Raise `DataError` if a prediction is not valid; the service would refuse to serve such a model."""
-    valid = find_valid(signature, predictions)
+    try:
+        valid = find_valid(signature, predictions)
+    except (ValueError, TypeError, IndexError) as error:
+        raise DataError("its predictions have another form than its signature", "register it again") from error
     if not valid.all():
         found = describe_invalid(predictions, valid)
         raise DataError(
