@@ -42,8 +42,8 @@ def check_growth(
     """
     evidence: dict[str, float | str | bool] = {"limit": limit}
     if window or begin is None or end is None or end <= begin:
-        reason = "the times of its training rows are not known, or all the same"
-        reason = f"a training learns the rows of {window}, which does not grow" if window else reason
+        unknown = "the times of its training rows are not known, or all the same"
+        reason = f"a training learns the rows of {window}, which does not grow" if window else unknown
         return Verdict(
             check="growth", subject=subject, outcome="undecided", action="proceed", reason=reason, evidence=evidence
         )

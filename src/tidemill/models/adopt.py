@@ -113,9 +113,8 @@ def _read_source(path: Path) -> _ModelSource:
     if path.is_file():
         content = path.read_bytes()
         file_format = detect_format(content, str(path))
-        if (
-            file_format == "lightgbm-raw"
-        ):  # as git may write it on Windows; the sizes of trees in the file do not fit then
+        if file_format == "lightgbm-raw":
+            # Git may write the line ends of Windows: the sizes of the trees, which the file names, do not fit then.
             content = content.replace(b"\r\n", b"\n")
         return _ModelSource({_FILES[file_format]: content}, file_format, file_format, content)
     if not (path / "MLmodel").is_file():

@@ -45,7 +45,10 @@ def read_predictions(
     *,
     with_shadows: bool = False,
 ) -> pl.DataFrame:
-    """Return the predictions as `read_window` does, without their labels; those of a release `with_shadows` or not."""
+    """Return the predictions as `read_window` does, without their labels.
+
+    With a `release` and `with_shadows`, those that it predicted as a shadow are among them.
+    """
     predictions = journal.read(f"predictions/{model}", since, until)
     if release and predictions.width:
         predictions = predictions.filter(pl.col("release") == release)

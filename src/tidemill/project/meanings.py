@@ -93,10 +93,9 @@ def _check_model(model: ModelPolicy, policy: Policy) -> Iterator[Fault]:
         yield "a block cannot have a duration of zero", 'write a value such as "1d"', (*path, "rollout", "block")
     for index, value in enumerate(model.watch.values):
         at = (*path, "watch", "values", f"[{index}]")
-        if value.value not in (*known, *OTHER_VALUES):
-            cure = (
-                f"use one of: {', '.join((*known, *OTHER_VALUES))}{suggest_name(value.value, (*known, *OTHER_VALUES))}"
-            )
+        names = (*known, *OTHER_VALUES)
+        if value.value not in names:
+            cure = f"use one of: {', '.join(names)}{suggest_name(value.value, names)}"
             yield f"the watch of a {problem.task} cannot measure {value.value!r}", cure, (*at, "value")
         if value.limit >= (1 if value.value == "drift" else inf):
             cure = "write a lower limit; for drift, 0.3 is three columns of ten"
